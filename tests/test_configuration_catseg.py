@@ -1,0 +1,79 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from tiny_models import tiny_backbone_config, tiny_config
+
+from catseg_hf.configuration_catseg import CatSegConfig, vocabulary_digest
+
+
+def test_released_models() -> None:
+    base, large = CatSegConfig.vit_base(), CatSegConfig.vit_large()
+    assert (base.image_size, base.patch_size, list(base.guidance_layers)) == (384, 16, [3, 7])
+    assert (large.image_size, large.patch_size, list(large.guidance_layers)) == (336, 14, [7, 15])
+    assert large.clip_config.vision_config.num_hidden_layers == 24
+    assert CatSegConfig.vit_large(class_attention="softmax").class_attention == "softmax"
+
+
+@pytest.mark.parametrize("backbone", [None, "resnet", "swin"])
+def test_saved_configuration_is_equal(backbone: str | None, tmp_path: Path) -> None:
+    config = tiny_config(id2label={0: "cat", 1: "grass"}, semantic_loss="cross_entropy")
+    if backbone is not None:
+        config = tiny_config(
+            backbone_config=tiny_backbone_config(backbone), guidance_layers=None, guidance_layer_channels=None
+        )
+    config.save_pretrained(tmp_path)
+    loaded = CatSegConfig.from_pretrained(tmp_path)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.label2id == config.label2id
+
+
+def test_every_field_is_documented() -> None:
+    own = {field.name for field in fields(CatSegConfig)} - {field.name for field in fields(CatSegConfig.__mro__[1])}
+    undocumented = [name for name in own if f"\n        {name} (`" not in CatSegConfig.__doc__]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"guidance_layers": [0, 2]}, "between 0 and 1"),
+        ({"guidance_layers": None}, "are needed"),
+        ({"guidance_layers": [0]}, "two entries"),
+        ({"backbone_config": tiny_backbone_config("swin")}, "leave both out"),
+        ({"image_size": 60}, "not a multiple of CLIP's patch size 8: use 56 or 64"),
+        ({"decoder_hidden_sizes": [24, 16]}, "multiples of 16"),
+        ({"decoder_hidden_sizes": [32]}, "two positive integers"),
+        ({"decoder_guidance_sizes": [4, 32]}, "must be smaller"),
+        ({"train_pooling_size": [0, 1]}, "two positive integers"),
+        ({"num_attention_heads": 3}, "multiple of `num_attention_heads"),
+        ({"num_hidden_layers": 0}, "at least 1"),
+        ({"class_padding_length": -1}, "0 or more"),
+        ({"class_chunk_size": 0}, "at least 1"),
+        ({"decoder_dropout": 1.0}, r"in \[0, 1\)"),
+        ({"prompt_templates": []}, "is empty"),
+        ({"prompt_templates": ["a photo"]}, "exactly once"),
+        ({"synonyms": "median"}, "synonyms"),
+        ({"hidden_size": "16"}, "expected int"),
+    ],
+)
+def test_impossible_configurations_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        tiny_config(**wrong)
+
+
+def test_backbone_needs_three_outputs() -> None:
+    backbone = tiny_backbone_config("resnet")
+    backbone.out_features = ["stage1", "stage2"]
+    with pytest.raises(Exception, match="three `out_features`"):
+        tiny_config(backbone_config=backbone, guidance_layers=None, guidance_layer_channels=None)
+
+
+def test_digest_depends_on_names_order_and_templates() -> None:
+    digests = {
+        vocabulary_digest(names, templates)
+        for names in (["cat", "grass"], ["grass", "cat"], ["cat, grass"])
+        for templates in (["a {}"], ["a {}", "the {}"])
+    }
+    assert len(digests) == 6
