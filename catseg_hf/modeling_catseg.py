@@ -13,9 +13,13 @@ padding tokens, and is computed once here; the identity is written down where it
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -1490,12 +1494,14 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
 
     @classmethod
     def from_clip_pretrained(
-        cls, pretrained_model_name_or_path: str, *, revision: str | None = None, **config_kwargs: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike, *, revision: str | None = None, **config_kwargs: Any
     ) -> "CatSegForSemanticSegmentation":
         """Starts a new model from a CLIP checkpoint; everything behind CLIP has random weights.
 
         Args:
-            pretrained_model_name_or_path (`str`): A CLIP model on the Hub or in a folder.
+            pretrained_model_name_or_path (`str` or `os.PathLike`):
+                A CLIP model of Transformers on the Hub or in a folder, or a folder with OpenCLIP's weights
+                (`open_clip_pytorch_model.bin` or `open_clip_model.safetensors`).
             revision (`str`, *optional*): Branch, tag or commit of a Hub repository.
             config_kwargs: Fields of [`CatSegConfig`]. `image_size` defaults to 24 patches but at most 384 pixels,
                 `guidance_layers` to those after a third and two thirds of CLIP's vision layers.
@@ -1509,7 +1515,11 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         >>> model = CatSegForSemanticSegmentation.from_clip_pretrained("openai/clip-vit-base-patch16")
         ```
         """
-        clip = CLIPModel.from_pretrained(pretrained_model_name_or_path, revision=revision)
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            clip = conversion_module().load_open_clip(folder, image_size=config_kwargs.get("image_size"))
+        else:
+            clip = CLIPModel.from_pretrained(pretrained_model_name_or_path, revision=revision)
         vision = clip.config.vision_config
         patch_size = vision.patch_size
         config_kwargs.setdefault("image_size", min(24 * patch_size, 384 // patch_size * patch_size))
@@ -1518,7 +1528,40 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             config_kwargs.setdefault("guidance_layers", [max(0, depth // 3 - 1), max(0, 2 * depth // 3 - 1)])
         model = cls(CatSegConfig(clip_config=clip.config.to_dict(), **config_kwargs))
         model.model.clip.load_state_dict(clip.state_dict())
-        return model
+        return model.eval()
+
+    @classmethod
+    def from_original(
+        cls, name: str, *, cache_dir: str | os.PathLike | None = None, **kwargs: Any
+    ) -> "CatSegForSemanticSegmentation":
+        """Loads a checkpoint that the original authors published: downloaded and converted once, then kept.
+
+        The processor is in the same folder: `CatSegProcessor.from_pretrained(model.config.name_or_path)`.
+
+        Args:
+            name (`str`): `"base"` or `"large"` (CVPR 2024), `"v1-base"`, `"v1-large"`, `"v1-huge"`, `"v1-giant"`, or
+                `"mmseg-base"`.
+            cache_dir (`str` or `os.PathLike`, *optional*): Defaults to `catseg_hf` in `HF_HOME`.
+            kwargs: For `from_pretrained`, such as `dtype` or `device_map`.
+
+        Returns:
+            `CatSegForSemanticSegmentation`.
+
+        Raises:
+            ImportError: Without the package `catseg_hf`, where this file is a repository's remote code.
+            ValueError: If there is no such checkpoint, or it can be neither downloaded nor converted.
+        """
+        return cls.from_pretrained(conversion_module().load_original(name, cache_dir=cache_dir), **kwargs)
+
+
+def conversion_module() -> ModuleType:
+    """`catseg_hf.conversion`, which is not copied along when this file becomes a Hub repository's remote code."""
+    try:
+        return import_module("catseg_hf.conversion")
+    except ModuleNotFoundError as error:
+        if error.name not in ("catseg_hf", "catseg_hf.conversion"):
+            raise
+        raise ImportError("Converting checkpoints needs the package itself: `pip install catseg-hf`.") from error
 
 
 __all__ = ["CatSegForSemanticSegmentation", "CatSegModel", "CatSegPreTrainedModel"]

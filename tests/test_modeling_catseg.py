@@ -130,6 +130,18 @@ def test_sdpa_equals_eager(variant: CatSegForSemanticSegmentation) -> None:
     torch.testing.assert_close(eager, sdpa, rtol=1e-4, atol=1e-5)
 
 
+def test_compiles_without_graph_breaks() -> None:
+    model = tiny_model()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    images = random_images(1, 3, 64, 64)
+    for num_classes in (5, 9):
+        text_embeds = random_images(num_classes, 1, 24)
+        torch.testing.assert_close(
+            logits_of(compiled, pixel_values=images, text_embeds=text_embeds),
+            logits_of(model, pixel_values=images, text_embeds=text_embeds),
+        )
+
+
 # --- Text ---
 
 
