@@ -1,0 +1,37 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""CAT-Seg for the Hugging Face ecosystem: segment an image into any set of named classes.
+
+Importing the package makes Transformers' Auto classes know the model.
+"""
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, AutoProcessor
+
+from .configuration_catseg import CatSegConfig
+from .image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
+from .modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
+from .processing_catseg import CatSegProcessor, parse_labels
+from .vocabularies import load_vocabulary
+
+
+__version__ = "0.1.0"
+
+AutoConfig.register(CatSegConfig.model_type, CatSegConfig, exist_ok=True)
+AutoModel.register(CatSegConfig, CatSegModel, exist_ok=True)
+AutoModelForSemanticSegmentation.register(CatSegConfig, CatSegForSemanticSegmentation, exist_ok=True)
+AutoImageProcessor.register(
+    CatSegConfig,
+    image_processor_classes={"pil": CatSegImageProcessorPil, "torchvision": CatSegImageProcessor},
+    exist_ok=True,
+)
+AutoProcessor.register(CatSegConfig, CatSegProcessor, exist_ok=True)
+
+__all__ = [
+    "CatSegConfig",
+    "CatSegForSemanticSegmentation",
+    "CatSegImageProcessor",
+    "CatSegImageProcessorPil",
+    "CatSegModel",
+    "CatSegProcessor",
+    "load_vocabulary",
+    "parse_labels",
+]

@@ -1,0 +1,6 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""The error of everything that can be wrong with a checkpoint."""
+
+
+class ConversionError(ValueError):
+    """A checkpoint cannot be read, recognised or converted; the message says why and what to do."""
