@@ -9,17 +9,22 @@ export HF_HUB_OFFLINE ?= 1
 
 .PHONY: demo test quality style clean
 
-# A second run finds the stamp newer than these files and installs nothing.
+# A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# The tests run the optional parts as well.
+.venv/installed-all: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,demo,export]"
 	touch $@
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py
 
 # One thread per worker: two workers with a core each are faster than one with two.
-test: .venv/installed
+test: .venv/installed-all
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 quality: .venv/installed
