@@ -48,7 +48,10 @@ def segment(
     ],
     model: Annotated[
         str,
-        typer.Option(help="A folder written by `python -m convert`, or `owner/name` on the Hub."),
+        typer.Option(
+            help="A folder written by `catseg convert`, `owner/name` on the Hub, or a published checkpoint (base, "
+            "large, v1-base, v1-large, v1-huge, v1-giant, mmseg-base), which is downloaded and converted once."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Where to write the picture: a .png or .jpg file.")] = Path(
         "overlay.png"
@@ -68,7 +71,7 @@ def segment(
 
     classes = parse_labels(labels)
     logging.disable_progress_bar()
-    check_model(model)
+    model = find_model(model)
     processor = CatSegProcessor.from_pretrained(model)
     network = CatSegForSemanticSegmentation.from_pretrained(model).eval()
 
@@ -84,6 +87,17 @@ def segment(
         names = classes[index]
         typer.echo(f"{areas[index]:6.1%}  {names if isinstance(names, str) else ', '.join(names)}")
     typer.echo(f"Wrote {output}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    help="Convert an original checkpoint: `catseg convert CHECKPOINT OUTPUT`. `--help` lists the options.",
+)
+def convert(context: typer.Context) -> None:
+    """Hands everything to `python -m convert`, whose options it shares."""
+    from catseg_hf.conversion.command import main as convert_main
+
+    raise typer.Exit(convert_main(context.args))
 
 
 def check_output(path: Path) -> None:
@@ -102,29 +116,37 @@ def check_output(path: Path) -> None:
         raise ValueError(f"--output {path} has no ending of a picture format: use .png, .jpg or .webp.")
 
 
-def check_model(name: str) -> None:
-    """Refuses a model that cannot be had, with one message and before anything large is loaded.
+def find_model(name: str) -> str:
+    """What `from_pretrained` loads; refuses a model that cannot be had before anything large is loaded.
 
     Args:
-        name (`str`): A folder, or a name on the Hub (`owner/name`).
+        name (`str`): A folder, a name on the Hub (`owner/name`), or that of a published checkpoint.
+
+    Returns:
+        `str`: A folder or a name on the Hub.
 
     Raises:
-        ValueError: If there is no such folder, no model in it, or nothing of that name on the Hub.
+        ValueError: If there is no such folder, no model in it, or nothing of that name to be had.
     """
-    advice = "give a folder written by `python -m convert`."
+    advice = "give a folder written by `catseg convert`."
     if Path(name).is_dir():
         if not Path(name, "config.json").is_file():
             raise ValueError(f"--model {name} has no config.json: {advice}")
-        return
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
-        raise ValueError(f"--model {name} does not exist: {advice}")
+        return name
 
     from transformers.utils import cached_file
 
+    from catseg_hf.conversion import PUBLISHED, load_original
+
+    if name in PUBLISHED:
+        return str(load_original(name))
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        raise ValueError(f"--model {name} does not exist: {advice}")
     try:
         cached_file(name, "config.json")
     except OSError as error:
         raise ValueError(f"--model {name} is no folder here, and cannot be had from the Hub: {advice}") from error
+    return name
 
 
 def read_photo(path: Path) -> Image.Image:

@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Processor of CAT-Seg: images to views, labels and prompt templates to token ids."""
 
+import html
 import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -207,7 +208,17 @@ def _check_templates(prompt_templates: str | Sequence[str]) -> list[str]:
     return list(prompt_templates)
 
 
+class CatSegTextKwargs(TextKwargs, total=False):
+    r"""
+    prompt_templates (`str` or `list[str]`, *optional*, defaults to `self.prompt_templates`):
+        Sentences with one `{}` each, or the name of a set of them.
+    """
+
+    prompt_templates: str | list[str] | tuple[str, ...]
+
+
 class CatSegProcessorKwargs(ProcessingKwargs, total=False):
+    text_kwargs: CatSegTextKwargs
     _defaults = {"text_kwargs": {"padding": "longest"}, "common_kwargs": {"return_tensors": "pt"}}
 
 
@@ -260,7 +271,6 @@ class CatSegProcessor(ProcessorMixin):
         images: ImageInput | None = None,
         text: str | Sequence[str | Sequence[str]] | None = None,
         segmentation_maps: ImageInput | None = None,
-        prompt_templates: str | Sequence[str] | None = None,
         **kwargs: Unpack[CatSegProcessorKwargs],
     ) -> BatchFeature:
         r"""Makes the model's inputs from images, from labels, or from both.
@@ -275,11 +285,10 @@ class CatSegProcessor(ProcessorMixin):
                 or `"cat, grass"`.
             segmentation_maps (`ImageInput`, *optional*):
                 One map of class ids for each image; see [`CatSegImageProcessor.preprocess`].
-            prompt_templates (`str` or `Sequence[str]`, *optional*):
-                Templates for this call, instead of those of the processor.
             **kwargs ([`CatSegProcessorKwargs`], *optional*):
-                Attributes of the image processor; `return_tensors` (`"pt"` by default); `padding`: `"longest"` (the
-                default, as long as the longest prompt of the call) or `"max_length"`, with `max_length` (77).
+                Attributes of the image processor; `prompt_templates` for this call, instead of those of the processor;
+                `return_tensors` (`"pt"` by default); `padding`: `"longest"` (the default, as long as the longest prompt
+                of the call) or `"max_length"`, with `max_length` (77).
 
         Returns:
             `BatchFeature`: What the image processor returns, and with T labels, P templates and prompts of L tokens:
@@ -300,8 +309,7 @@ class CatSegProcessor(ProcessorMixin):
         merged = self._merge_kwargs(CatSegProcessorKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         data: dict[str, Any] = {}
         if text is not None:
-            templates = self.prompt_templates if prompt_templates is None else _check_templates(prompt_templates)
-            data.update(self._tokenize(parse_labels(text), templates, **merged["text_kwargs"]))
+            data.update(self._tokenize(parse_labels(text), **merged["text_kwargs"]))
         if images is not None:
             if segmentation_maps is not None:
                 merged["images_kwargs"]["segmentation_maps"] = segmentation_maps
@@ -313,7 +321,12 @@ class CatSegProcessor(ProcessorMixin):
 
     def _check_names(self, kwargs: dict[str, Any]) -> None:
         # Transformers only warns of arguments that it does not know, and then ignores them.
-        known = {*TextKwargs.__annotations__, *ImagesKwargs.__annotations__, *CatSegProcessorKwargs.__annotations__}
+        known = {
+            *TextKwargs.__annotations__,
+            *CatSegTextKwargs.__annotations__,
+            *ImagesKwargs.__annotations__,
+            *CatSegProcessorKwargs.__annotations__,
+        }
         known |= {*self.image_processor.valid_kwargs.__annotations__, "common_kwargs"}
         unknown = sorted(set(kwargs) - known)
         if unknown:
@@ -325,7 +338,7 @@ class CatSegProcessor(ProcessorMixin):
     def _tokenize(
         self,
         labels: list[Label],
-        templates: list[str],
+        prompt_templates: str | Sequence[str] | None = None,
         padding: bool | str | None = "longest",
         max_length: int | None = None,
         **kwargs: Any,
@@ -333,6 +346,7 @@ class CatSegProcessor(ProcessorMixin):
         """Token ids and attention mask of all prompts; see `__call__`."""
         if padding not in (True, None, "longest", "max_length"):
             raise ValueError(f'`padding` must be "longest" or "max_length", got {padding!r}: prompts form one tensor.')
+        templates = self.prompt_templates if prompt_templates is None else _check_templates(prompt_templates)
         classes = [[label] if isinstance(label, str) else label for label in labels]
         if self.synonyms == "first":
             classes = [names[:1] for names in classes]
@@ -344,6 +358,8 @@ class CatSegProcessor(ProcessorMixin):
             for synonym in range(len(names))
         ]
         prompts = [templates[template].replace("{}", classes[label][synonym]) for label, template, synonym in places]
+        # As the original's tokenizer: web data spells "&" as "&amp;", at times twice.
+        prompts = [html.unescape(html.unescape(prompt)) for prompt in prompts]
         tokens = self.tokenizer(prompts, padding=False, truncation=False, verbose=False)["input_ids"]
 
         limit = min(self.tokenizer.model_max_length, CONTEXT_LENGTH)

@@ -39,6 +39,7 @@ from catseg_hf.modeling_catseg import end_token_id
 
 
 TOLERANCE = 1e-4
+OPSET = 20  # of ONNX: the first with GELU as one operation
 MAX_BATCH_SIZE = 4096
 MAX_CLASSES = 65536
 
@@ -174,7 +175,16 @@ def save_and_check(
     else:
         import onnxruntime  # only this format needs it
 
-        torch.onnx.export(program, f=path, input_names=names[:-1], output_names=names[-1:], dynamo=True, verbose=False)
+        torch.onnx.export(
+            program,
+            f=path,
+            input_names=names[:-1],
+            output_names=names[-1:],
+            dynamic_shapes=tuple(dynamic_shapes),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
         def run(inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:

@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.demo import cvpr_shapes, random_checkpoint
+from catseg_hf import CatSegConfig
+from examples.demo import random_checkpoint
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with the names of the official CVPR 2024 code and random weights, of a small CLIP."""
-    shapes = cvpr_shapes(vision_width=64, vision_layers=9, text_width=64, text_layers=2)
+    text = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 1, "num_hidden_layers": 2}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 1, "num_hidden_layers": 9}
+    clip = {"text_config": {**text, "projection_dim": 64}, "vision_config": {**vision, "patch_size": 16}}
+    clip["vision_config"]["projection_dim"] = 64
     path = tmp_path_factory.mktemp("checkpoints") / "model_base.pth"
-    torch.save({"model": random_checkpoint(shapes)}, path)
+    config = CatSegConfig(clip_config={**clip, "projection_dim": 64})
+    torch.save({"model": random_checkpoint(config)}, path)
     return path
 
 

@@ -164,3 +164,19 @@ def test_help_and_version(catseg: Callable[..., tuple[int, str, str]]) -> None:
     assert catseg("--version") == (0, f"catseg {__version__}\n", "")
     assert "segment" in catseg("--help")[1]
     assert "--labels" in catseg("segment", "--help")[1]
+
+
+def test_convert_writes_a_folder_that_segment_takes(
+    tiny_checkpoint: Path, photo: Path, tmp_path: Path, catseg: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, printed, _ = catseg("convert", tiny_checkpoint, tmp_path / "model", "--image-size", 96)
+    assert code == 0 and "Wrote" in printed
+    code, printed, _ = catseg(
+        "segment", photo, "--labels", "cat", "--model", tmp_path / "model", "--output", tmp_path / "overlay.png"
+    )
+    assert code == 0 and "100.0%  cat" in printed
+
+
+def test_convert_reports_one_error(tmp_path: Path, catseg: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, errors = catseg("convert", tmp_path / "missing.pth", tmp_path / "model")
+    assert code == 1 and errors.count("\n") == 1 and "missing.pth" in errors

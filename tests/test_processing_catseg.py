@@ -286,3 +286,10 @@ def test_auto_classes_load_it(tmp_path: Path) -> None:
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert isinstance(loaded, CatSegProcessor) and loaded.to_dict() == processor.to_dict()
     assert AutoImageProcessor.from_pretrained(tmp_path).to_dict() == processor.image_processor.to_dict()
+
+
+def test_html_entities_are_undone_as_in_the_original(processor: CatSegProcessor) -> None:
+    reference = json.loads((FIXTURES / "tokenizer.json").read_text(encoding="utf-8"))
+    index = next(index for index, text in enumerate(reference["texts"]) if "&amp;" in text)
+    inputs = processor(text=[reference["texts"][index]], prompt_templates=["{}"])
+    assert without_padding(inputs.input_ids, inputs.attention_mask) == reference["official"][index]
