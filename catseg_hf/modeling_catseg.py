@@ -124,6 +124,11 @@ def run(module: nn.Module, function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
+def split(tensor: torch.Tensor, size: int, dim: int) -> Sequence[torch.Tensor]:
+    """Pieces of a tensor; nothing to do where one piece is enough: no exported graph has more."""
+    return [tensor] if tensor.shape[dim] <= size else tensor.split(size, dim=dim)
+
+
 def over_class_chunks(
     module: nn.Module,
     function: Callable[..., torch.Tensor],
@@ -385,7 +390,7 @@ class CatSegClassBlock(nn.Module):
         self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
         self.guidance_key = nn.Linear(guidance_size, hidden_size, bias=False)
         self.norm2 = nn.LayerNorm(hidden_size)
-        self.mlp = CatSegMlp(hidden_size=hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.ReLU())
+        self.mlp = CatSegMlp(hidden_size=hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.ReLU(inplace=True))
         if config.class_padding_length > 0:
             self.padding_token = nn.Parameter(torch.zeros(hidden_size))
             self.padding_guidance = nn.Parameter(torch.zeros(guidance_size))
@@ -405,7 +410,7 @@ class CatSegClassBlock(nn.Module):
         summaries = [
             run(self, self._summarize, maps, texts, num_keys)
             for maps, texts in zip(
-                hidden_states.split(chunk_size, dim=1), guidance.split(chunk_size, dim=1), strict=True
+                split(hidden_states, chunk_size, dim=1), split(guidance, chunk_size, dim=1), strict=True
             )
         ]
         if num_keys > num_classes:
@@ -425,8 +430,9 @@ class CatSegClassBlock(nn.Module):
     def _summarize_padding(
         self, count: int, num_keys: int, like: tuple[torch.Tensor, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        token = self.norm1(self.padding_token).view(1, 1, 1, -1)
-        summary = self._key_value_summary(token, self.padding_guidance.view(1, 1, -1), count / num_keys)
+        # Copies, since torch's FlopCounterMode cannot follow a parameter that is itself the input of a module.
+        token = self.norm1(self.padding_token.clone()).view(1, 1, 1, -1)
+        summary = self._key_value_summary(token, self.padding_guidance.clone().view(1, 1, -1), count / num_keys)
         if self.config.class_attention == "linear":
             return summary
         return tuple(part.expand(*shaped.shape[:3], 1, -1) for part, shaped in zip(summary, like, strict=True))
@@ -440,7 +446,7 @@ class CatSegClassBlock(nn.Module):
         value = value.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4)  # B, L, heads, t, d
         if self.config.class_attention == "softmax":
             return key, value
-        key = (F.elu(key) + 1) * weight
+        key = F.elu(key).add_(1).mul_(weight)
         return key.transpose(-1, -2) @ value, key.sum(dim=-2).unsqueeze(-1)
 
     def _merge(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -462,7 +468,7 @@ class CatSegClassBlock(nn.Module):
         query += self.guidance_query(guidance)[:, :, None]
         query = query.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4)  # B, L, heads, t, d
         if self.config.class_attention == "linear":
-            query = F.elu(query) + 1
+            query = F.elu(query).add_(1)
             attention = query @ first / (query @ second + LINEAR_ATTENTION_EPSILON / num_keys)
         else:
             bias = None
@@ -471,7 +477,7 @@ class CatSegClassBlock(nn.Module):
                 bias[-1] = math.log(num_padding)
             attention = F.scaled_dot_product_attention(query, first, second, attn_mask=bias)
         # Not in place, since without pooling this is a view of `hidden_states`.
-        pooled = pooled + attention.permute(0, 3, 1, 2, 4).flatten(-2)
+        pooled = (pooled.unflatten(-1, self.heads) + attention.permute(0, 3, 1, 2, 4)).flatten(-2)
         normalized = self.norm2(pooled)
         pooled = add(pooled, self.mlp(normalized))
         if self.config.class_mlp_inner_residual:
@@ -588,17 +594,17 @@ class CatSegAggregator(nn.Module):
             [`CatSegModelOutput`] with `last_hidden_state`, `cost_volume`, `kept_classes` and what was asked for.
         """
         cost_volume = self.cost_volume(image_embeds, text_embeds)  # B, T, P, h, w
-        texts = self._class_embeddings(text_embeds).expand(len(image_embeds), -1, -1)  # B, T, D
+        texts = self._class_embeddings(text_embeds).expand(image_embeds.shape[0], -1, -1)  # B, T, D
         kept_classes = None
         if self.config.truncate_classes and 0 < self.config.class_padding_length < cost_volume.shape[1]:
             best = cost_volume.flatten(2).amax(dim=-1)
             kept_classes = best.topk(self.config.class_padding_length, dim=-1).indices.sort(dim=-1).values
-            images = torch.arange(len(cost_volume), device=cost_volume.device)[:, None]
+            images = torch.arange(cost_volume.shape[0], device=cost_volume.device)[:, None]
             cost_volume, texts = cost_volume[images, kept_classes], texts[images, kept_classes]
         text_guidance = F.relu(self.text_guidance_projection(texts))
         appearance_guidance = F.relu(self.guidance_projection(guidance)).permute(0, 2, 3, 1)
 
-        chunk_size = max(1, chunk_size // len(cost_volume))
+        chunk_size = max(1, chunk_size // cost_volume.shape[0])
         if output_attentions:
             chunk_size = cost_volume.shape[1]
         hidden_states = self._embed(cost_volume, chunk_size)
@@ -639,7 +645,7 @@ class CatSegAggregator(nn.Module):
         image_embeds = F.normalize(image_embeds, dim=-1).flatten(1, 2).transpose(1, 2)  # B, D, h * w
         texts = F.normalize(text_embeds, dim=-1)
         cost_volume = torch.matmul(texts.flatten(0, -2), image_embeds)
-        cost_volume = cost_volume.view(len(image_embeds), *texts.shape[:-1], height, width)
+        cost_volume = cost_volume.view(image_embeds.shape[0], *texts.shape[:-1], height, width)
         if text_embeds.dim() == 4:
             absent = (text_embeds == 0).all(dim=-1)[..., None, None]  # T, P, S, 1, 1
             cost_volume = cost_volume.masked_fill(absent, -1.0).amax(dim=3)
@@ -654,7 +660,7 @@ class CatSegAggregator(nn.Module):
     def _embed(self, cost_volume: torch.Tensor, chunk_size: int) -> torch.Tensor:
         # B, T, P, h, w -> B, T, h, w, C
         chunks = []
-        for chunk in cost_volume.split(chunk_size, dim=1):
+        for chunk in split(cost_volume, chunk_size, dim=1):
             maps = chunk.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             maps = self.cost_embedding(maps).permute(0, 2, 3, 1)
             chunks.append(maps.unflatten(0, chunk.shape[:2]))
@@ -697,7 +703,7 @@ class CatSegGuidedUpsampling(nn.Module):
             "arys,btxz,omyx,imsz->aboirt", taps, taps, upsampled_weight, self.transposed_weight.to(taps.dtype)
         )
         kernel = kernel.flatten(0, 2).contiguous(memory_format=torch.channels_last)
-        bias = self.transposed_bias.view(1, -1, 1, 1).expand(len(guidance), -1, *guidance.shape[-2:])
+        bias = self.transposed_bias.view(1, -1, 1, 1).expand(guidance.shape[0], -1, *guidance.shape[-2:])
         class_independent = F.conv2d(torch.cat([bias, guidance.to(bias.dtype)], dim=1), self.conv_weight, padding=1)
         return kernel, class_independent.permute(0, 2, 3, 1)[:, None].contiguous()
 
@@ -791,7 +797,7 @@ class CatSegDecoder(nn.Module):
             prepared += stage.upsampling(F.relu(self.guidance_projections[i](maps)))
         chunks = [
             run(self, self._decode, chunk, *prepared)
-            for chunk in hidden_states.split(max(1, chunk_size // len(hidden_states)), dim=1)
+            for chunk in split(hidden_states, max(1, chunk_size // hidden_states.shape[0]), dim=1)
         ]
         return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
@@ -1245,7 +1251,7 @@ class CatSegModel(CatSegPreTrainedModel):
                 f"`text_embeds` with a dimension for synonyms, {tuple(text_embeds.shape)}, need a model with "
                 f'`config.synonyms="max"`; this one has "{self.config.synonyms}": merge the synonyms first.'
             )
-        if not len(text_embeds):
+        if text_embeds.shape[0] == 0:
             raise ValueError("`text_embeds` has no classes: give at least one.")
         return text_embeds.to(self.clip.text_projection.weight.device)
 
@@ -1361,21 +1367,18 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         self.model.check_inputs(pixel_values, backbone_pixel_values)
         text_embeds = self.model.resolve_text_embeds(input_ids, attention_mask, text_embeds)
         if labels is not None:
-            self._check_labels(labels, pixel_values, len(text_embeds))
+            self._check_labels(labels, pixel_values, text_embeds.shape[0])
         requested = self.model.requested_outputs(output_hidden_states, output_attentions)
         views = pixel_values.shape[:-3]
         images = pixel_values.flatten(0, -4)
         appearance = None if backbone_pixel_values is None else backbone_pixel_values.flatten(0, -4)
         # Without gradient, views go through one small group after the other, so that memory does not grow with them.
-        group_size = self._views_at_a_time(len(images), len(text_embeds), requested != (False, False))
+        group_size = self._views_at_a_time(text_embeds.shape[0], requested != (False, False))
+        groups = split(images, group_size, dim=0)
+        appearances = [None] * len(groups) if appearance is None else split(appearance, group_size, dim=0)
         outputs = [
-            self._forward_views(
-                images[start : start + group_size],
-                text_embeds,
-                None if appearance is None else appearance[start : start + group_size],
-                *requested,
-            )
-            for start in range(0, len(images), group_size)
+            self._forward_views(group, text_embeds, group_appearance, *requested)
+            for group, group_appearance in zip(groups, appearances, strict=True)
         ]
         logits = outputs[0][0] if len(outputs) == 1 else torch.cat([output[0] for output in outputs])
         logits, hidden_states, attentions = (restore_views(value, views) for value in (logits, *outputs[0][1:]))
@@ -1388,9 +1391,9 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             resized_sizes=resized_sizes,
         )
 
-    def _views_at_a_time(self, num_views: int, num_classes: int, needs_all: bool) -> int:
+    def _views_at_a_time(self, num_classes: int, needs_all: bool) -> int:
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all or self.device.type != "cpu":
-            return num_views
+            return torch.iinfo(torch.int32).max
         return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
 
     def _forward_views(
@@ -1413,9 +1416,9 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             except torch.OutOfMemoryError:
                 if chunk_size == 1 or torch.is_grad_enabled():
                     raise
-                chunk_size = max(1, min(chunk_size, len(text_embeds)) // 2)
+                chunk_size = max(1, min(chunk_size, text_embeds.shape[0]) // 2)
         if aggregated.kept_classes is not None:
-            size = (len(logits), len(text_embeds), *logits.shape[-2:])
+            size = (logits.shape[0], text_embeds.shape[0], *logits.shape[-2:])
             index = aggregated.kept_classes[..., None, None].expand_as(logits)
             logits = logits.new_full(size, TRUNCATED_CLASS_LOGIT).scatter(1, index, logits)
         return logits, aggregated.hidden_states, aggregated.attentions
@@ -1464,7 +1467,7 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         chunk_size = self.model.class_chunk_size(*logits.shape[-2:]) if self.gradient_checkpointing else num_classes
         total = sum(
             run(self, self._binary_cross_entropy_sum, chunk, labels, is_used, first)
-            for chunk, first in zip(logits.split(chunk_size, dim=1), range(0, num_classes, chunk_size), strict=True)
+            for chunk, first in zip(split(logits, chunk_size, dim=1), range(0, num_classes, chunk_size), strict=True)
         )
         num_pixels = is_used.sum().clamp(min=1) if self.config.mask_ignored_pixels else labels.numel()
         return total / (num_pixels * num_classes)
