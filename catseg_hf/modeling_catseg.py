@@ -15,6 +15,7 @@ padding tokens, and is computed once here; the identity is written down where it
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -202,12 +203,13 @@ def attention_windows(
     shift = window_size // 2 if shifted and min(height, width) > window_size else 0
     window_size = min(window_size, height, width)
     positions = torch.arange(height * width).view(height, width)
-    rectangles: dict[tuple[int, int], list[torch.Tensor]] = {}
+    by_length: dict[int, list[torch.Tensor]] = {}
     for top, bottom in window_segments(height, window_size, shift):
         for left, right in window_segments(width, window_size, shift):
-            rectangles.setdefault((bottom - top, right - left), []).append(positions[top:bottom, left:right].flatten())
-    order = torch.cat([window for windows in rectangles.values() for window in windows])
-    groups = [(len(windows), rows * columns) for (rows, columns), windows in rectangles.items()]
+            window = positions[top:bottom, left:right].flatten()
+            by_length.setdefault(len(window), []).append(window)
+    order = torch.cat([window for windows in by_length.values() for window in windows])
+    groups = [(len(windows), length) for length, windows in by_length.items()]
     return AttentionWindows(order.to(device), order.argsort().to(device), groups)
 
 
@@ -266,36 +268,39 @@ class CatSegWindowAttention(nn.Module):
         self,
         hidden_states: torch.Tensor,
         guidance_term: torch.Tensor,
-        groups: list[tuple[int, int]],
+        windows: AttentionWindows,
         output_attentions: bool,
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """
         Args:
-            hidden_states (`torch.FloatTensor` of shape `(B, T, h * w, C)`): Positions in the order of the windows.
-            guidance_term (`torch.FloatTensor` of shape `(B, 1, h * w, 2 C)`): `guidance_qk` of the guidance.
-            groups (`list[tuple[int, int]]`): Number of windows and positions in each, for each size of window.
+            hidden_states (`torch.FloatTensor` of shape `(B, T, h * w, C)`): Normalised cost maps.
+            guidance_term (`torch.FloatTensor` of shape `(B, 1, h * w, 2 C)`):
+                `guidance_qk` of the guidance, in the order of the windows.
+            windows (`AttentionWindows`): The windows.
             output_attentions (`bool`): Whether to return the weights, which takes the eager implementation.
 
         Returns:
-            The output, shaped and ordered as `hidden_states`, and the attention weights of each group or `None`.
+            The output, shaped as `hidden_states`, and the attention weights of each group of windows or `None`.
         """
         batch_size, num_classes, _, channels = hidden_states.shape
-        qkv = self.qkv(hidden_states)
-        qkv[..., : 2 * channels] += guidance_term
         implementation = "eager" if output_attentions else self.config._attn_implementation
         attention_function = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         outputs, weights = [], []
-        parts = qkv.split([number * length for number, length in groups], dim=2)
-        for part, (_, length) in zip(parts, groups, strict=True):
+        sizes = [number * length for number, length in windows.groups]
+        groups = zip(windows.order.split(sizes), guidance_term.split(sizes, dim=2), windows.groups, strict=True)
+        for positions, group_guidance_term, (_, length) in groups:
+            # Each group by itself, so that none has to be cut out of a larger tensor, which is a copy.
+            qkv = self.qkv(hidden_states.index_select(2, positions))
+            qkv[..., : 2 * channels] += group_guidance_term
             # B, T, n * l, 3 C -> q, k and v of shape (B * T * n, heads, l, d)
-            part = part.reshape(-1, length, 3, self.num_heads, self.head_dim)
-            query, key, value = part.permute(2, 0, 3, 1, 4)
+            query, key, value = qkv.view(-1, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
             output, weight = attention_function(
                 self, query, key, value, None, scaling=self.head_dim**-0.5, dropout=0.0, is_causal=False
             )
             outputs.append(output.reshape(batch_size, num_classes, -1, channels))
             weights.append(weight)
-        return self.output(outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)), weights
+        output = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+        return self.output(output).index_select(2, windows.inverse), weights
 
 
 class CatSegSpatialBlock(nn.Module):
@@ -341,10 +346,8 @@ class CatSegSpatialBlock(nn.Module):
             The cost maps, shaped as before, and the weights of shape `(B, T, heads, h * w, h * w)` or `None`.
         """
         maps = hidden_states.flatten(2, 3)  # B, T, h * w, C
-        attention, weights = self.attention(
-            self.norm1(maps[:, :, windows.order]), guidance_term, windows.groups, output_attentions
-        )
-        maps = add(maps, attention[:, :, windows.inverse])
+        attention, weights = self.attention(self.norm1(maps), guidance_term, windows, output_attentions)
+        maps = add(maps, attention)
         maps = add(maps, self.mlp(self.norm2(maps)))
         attentions = self._dense_attentions(weights, windows, maps.shape) if output_attentions else None
         return maps.view(hidden_states.shape), attentions
@@ -407,12 +410,9 @@ class CatSegClassBlock(nn.Module):
         """
         num_classes = hidden_states.shape[1]
         num_keys = max(num_classes, self.config.class_padding_length)
-        summaries = [
-            run(self, self._summarize, maps, texts, num_keys)
-            for maps, texts in zip(
-                split(hidden_states, chunk_size, dim=1), split(guidance, chunk_size, dim=1), strict=True
-            )
-        ]
+        # Adding up two sums takes as long as a few classes, so more of them go into each.
+        parts = (split(tensor, 4 * chunk_size, dim=1) for tensor in (hidden_states, guidance))
+        summaries = [run(self, self._summarize, maps, texts, num_keys) for maps, texts in zip(*parts, strict=True)]
         if num_keys > num_classes:
             summaries.append(self._summarize_padding(num_keys - num_classes, num_keys, summaries[0]))
         first, second = (self._merge(parts) for parts in zip(*summaries, strict=True))
@@ -452,7 +452,10 @@ class CatSegClassBlock(nn.Module):
     def _merge(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
         if self.config.class_attention == "softmax":
             return torch.cat(parts, dim=3)
-        return sum(parts[1:], start=parts[0])
+        total = parts[0]
+        for part in parts[1:]:
+            total = add(total, part)
+        return total
 
     def _update(
         self,
@@ -859,6 +862,27 @@ class CatSegPreTrainedModel(PreTrainedModel):
         model.freeze_parameters()
         return loaded
 
+    def save_pretrained(self, *args: Any, include_code: bool = False, **kwargs: Any) -> None:
+        """As [`PreTrainedModel.save_pretrained`].
+
+        Args:
+            args, kwargs: As there: the folder, `max_shard_size`, `push_to_hub`, ...
+            include_code (`bool`, *optional*, defaults to `False`):
+                Whether to add this package's code, for machines that have only Transformers and load the folder with
+                `trust_remote_code=True`.
+        """
+        from .pipeline_catseg import include_code_of  # here, so that Transformers copies all files with this one
+
+        with include_code_of(self) if include_code else nullcontext():
+            super().save_pretrained(*args, **kwargs)
+
+    def push_to_hub(self, *args: Any, include_code: bool = False, **kwargs: Any) -> str:
+        """As [`PreTrainedModel.push_to_hub`]; `include_code` as for [`save_pretrained`]."""
+        from .pipeline_catseg import include_code_of
+
+        with include_code_of(self) if include_code else nullcontext():
+            return super().push_to_hub(*args, **kwargs)
+
     def freeze_parameters(self) -> None:
         """Sets `requires_grad` of every parameter by `config.clip_training` and `config.backbone_training`.
 
@@ -946,6 +970,9 @@ class CatSegModel(CatSegPreTrainedModel):
     Args:
         config (`CatSegConfig`): Its sizes and variants.
     """
+
+    # Loaded from a folder of the whole model, this part does without the rest and need not report it.
+    _keys_to_ignore_on_load_unexpected = [r"^decoder\."]
 
     def __init__(self, config: CatSegConfig) -> None:
         super().__init__(config)
@@ -1494,6 +1521,17 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
     def clear_text_cache(self) -> None:
         """See [`CatSegModel.clear_text_cache`]."""
         self.model.clear_text_cache()
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        # `push_to_hub` and `save_pretrained(push_to_hub=True)` both come by here, with Transformers' card in the folder.
+        try:
+            from catseg_hf.model_card import settle_pushed_card
+        except ImportError:  # remote code, on a machine without the package
+            pass
+        else:
+            revision, token = kwargs.get("revision"), kwargs.get("token")
+            settle_pushed_card(working_dir, repo_id, self, revision=revision, token=token)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     @classmethod
     def from_clip_pretrained(
