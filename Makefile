@@ -17,7 +17,7 @@ export HF_HUB_OFFLINE ?= 1
 
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,demo,export]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
 	touch $@
 
 demo: .venv/installed

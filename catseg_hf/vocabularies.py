@@ -1,7 +1,9 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Class names of the data sets that open-vocabulary segmentation is trained and measured on."""
 
+import os
 from importlib.resources import files
+from pathlib import Path
 
 
 def available_vocabularies() -> list[str]:
@@ -14,21 +16,23 @@ def available_vocabularies() -> list[str]:
     return sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
 
 
-def load_vocabulary(name: str) -> list[str | list[str]]:
+def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
     """Class names of a data set, in class-id order.
 
     Args:
-        name (`str`):
+        name (`str` or `os.PathLike`):
             One of [`available_vocabularies`]: `"ade20k_150"`, `"ade20k_847"`, `"coco_stuff_171"`,
             `"pascal_context_459"`, `"pascal_context_59"`, `"pascal_voc_20"` or `"pascal_voc_20b"` (PASCAL VOC with
-            background: 59 names, of which the last 39 together stand for the background).
+            background: 59 names, of which the last 39 together stand for the background). Or the path of a text file
+            with one class a line; ` | ` separates synonyms, lines that start with `#` are comments.
 
     Returns:
-        `list[str | list[str]]`: One entry per class: its name, or the list of its synonyms, best known first, where the
-        data set gives several (only `"ade20k_847"` does).
+        `list[str | list[str]]`: One entry per class: its name, or the list of its synonyms, best known first, where
+        there are several (of the shipped ones only in `"ade20k_847"`).
 
     Raises:
-        ValueError: If there is no vocabulary of that name.
+        FileNotFoundError: If there is no shipped vocabulary and no file of that name.
+        ValueError: If the file has no class, or is no text.
 
     Example:
 
@@ -40,18 +44,20 @@ def load_vocabulary(name: str) -> list[str | list[str]]:
     ```
     """
     available = available_vocabularies()
-    if name not in available:
-        raise ValueError(
-            f"There is no vocabulary {name!r}: use one of {', '.join(available)}, or a list of names of your own."
+    file = files("catseg_hf") / "vocabularies" / f"{name}.txt" if name in available else Path(name).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"There is no vocabulary {os.fspath(name)!r}, nor a file of that name: use one of {', '.join(available)}, "
+            "or a text file with one class a line."
         )
-    content = (files("catseg_hf") / "vocabularies" / f"{name}.txt").read_text(encoding="utf-8")
-    vocabulary: list[str | list[str]] = []
-    for line in content.splitlines():
-        if line.startswith("#"):
-            continue
-        names = line.split(" | ")
-        vocabulary.append(names[0] if len(names) == 1 else names)
-    return vocabulary
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text in UTF-8: a vocabulary has one class a line.") from error
+    entries = [line.split(" | ") for line in lines if line and not line.startswith("#")]
+    if not entries:
+        raise ValueError(f"{file} names no class: a vocabulary has one class a line.")
+    return [names[0] if len(names) == 1 else names for names in entries]
 
 
 __all__ = ["available_vocabularies", "load_vocabulary"]

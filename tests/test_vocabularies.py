@@ -1,6 +1,8 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """The shipped class lists are complete, in class-id order, and load without the network."""
 
+from pathlib import Path
+
 import pytest
 
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
@@ -55,6 +57,18 @@ def test_each_call_returns_a_list_of_its_own() -> None:
     assert load_vocabulary("ade20k_847")[1] == ["building", "edifice"]
 
 
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("# mine\ncat | kitten \n\ngrass, wet\n", encoding="utf-8")
+    assert load_vocabulary(path) == load_vocabulary(str(path)) == [["cat", "kitten"], "grass, wet"]
+    path.write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"classes\.txt names no class"):
+        load_vocabulary(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"classes\.txt is no text"):
+        load_vocabulary(path)
+
+
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no vocabulary 'ade20k'.*ade20k_150.*pascal_voc_20b"):
+    with pytest.raises(FileNotFoundError, match="no vocabulary 'ade20k'.*ade20k_150.*pascal_voc_20b"):
         load_vocabulary("ade20k")

@@ -1,0 +1,206 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Data sets of one's own: folders of images and label files, and data sets of the library `datasets`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL.Image
+
+from catseg_hf.datasets.files import FileReader, read_label_image, single_channel
+from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, StoredIds, make_sample
+from catseg_hf.processing_catseg import parse_labels
+from catseg_hf.vocabularies import load_vocabulary
+
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# Without JPEG, which changes class ids.
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+
+if TYPE_CHECKING:
+    import datasets
+
+Vocabulary = str | os.PathLike[str] | Sequence[str | Sequence[str]]
+
+
+def load_folder(
+    images: str | os.PathLike[str],
+    labels: str | os.PathLike[str],
+    vocabulary: Vocabulary,
+    *,
+    ignore_index: int = 255,
+    reduce_labels: bool = False,
+) -> SegmentationDataset:
+    """A folder of images and a folder of label files with the same names.
+
+    Args:
+        images (`str` or `os.PathLike`):
+            Folder of the images: JPEG, PNG, BMP, TIFF or WebP. Folders in it are searched as well.
+        labels (`str` or `os.PathLike`):
+            Folder of the label files: PNG, BMP or TIFF with one channel of 8 or 16 bits, gray or with a palette, each
+            of the size of its image. `a/b.jpg` belongs to `a/b.png`. Files without an image are not used.
+        vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
+            The classes in the order of their ids: a list as [`CatSegProcessor`] takes it, the path of a text file with
+            one class a line (` | ` separates synonyms, `#` starts a comment), or the name of a shipped vocabulary.
+        ignore_index (`int`, *optional*, defaults to 255):
+            Value of the pixels that are not scored, from 0 to 65535.
+        reduce_labels (`bool`, *optional*, defaults to `False`):
+            Whether 0 means "not scored", too, and the first class is 1.
+
+    Returns:
+        [`SegmentationDataset`]: The data set, in the order of the names, named after the folder of the images.
+
+    Raises:
+        ValueError: If `vocabulary` is wrong or `ignore_index` is out of range.
+        OSError: If a folder is missing or has no images, or images have no labels; the message names them.
+    """
+    image_folder, label_folder = Path(images).expanduser(), Path(labels).expanduser()
+    for argument, folder in (("images", image_folder), ("labels", label_folder)):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"`{argument}` {str(folder)!r} is no folder.")
+    image_files = _files_by_stem(image_folder, IMAGE_SUFFIXES)
+    label_files = _files_by_stem(label_folder, LABEL_SUFFIXES)
+    if not image_files:
+        raise FileNotFoundError(f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}.")
+    missing = [stem for stem in image_files if stem not in label_files]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(image_files)} images have no labels, such as "
+            f"{image_folder / image_files[missing[0]]}: looked for "
+            f"{label_folder / missing[0]} with one of {LABEL_SUFFIXES}."
+        )
+    entries, ids = _classes(vocabulary, ignore_index, reduce_labels)
+    records = [(stem.replace("/", "__"), image_files[stem], label_files[stem]) for stem in sorted(image_files)]
+    read = FileReader(image_folder, label_folder, read_label_image, ids)
+    return SegmentationDataset(image_folder.resolve().name, "all", entries, records, read, ignore_index=ignore_index)
+
+
+def from_hub_dataset(
+    dataset: "datasets.Dataset | str | os.PathLike[str]",
+    vocabulary: Vocabulary,
+    *,
+    split: str = "validation",
+    image_column: str = "image",
+    label_column: str = "annotation",
+    ignore_index: int = 255,
+    reduce_labels: bool = False,
+) -> SegmentationDataset:
+    """A data set of the library `datasets`, from the Hugging Face Hub or anywhere.
+
+    Args:
+        dataset (`datasets.Dataset`, `str` or `os.PathLike`):
+            The data set, or a name or path for `datasets.load_dataset`.
+        vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
+            The classes in the order of their ids; see [`load_folder`].
+        split (`str`, *optional*, defaults to `"validation"`):
+            The part that `load_dataset` loads; of a `Dataset` that is given, only the name of its part.
+        image_column (`str`, *optional*, defaults to `"image"`):
+            Column of the images, of the type `datasets.Image`.
+        label_column (`str`, *optional*, defaults to `"annotation"`):
+            Column of the labels: images with one channel, or two-dimensional arrays.
+        ignore_index (`int`, *optional*, defaults to 255):
+            Value of the pixels that are not scored, from 0 to 65535.
+        reduce_labels (`bool`, *optional*, defaults to `False`):
+            Whether 0 means "not scored", too, and the first class is 1.
+
+    Returns:
+        [`SegmentationDataset`]: The data set.
+
+    Raises:
+        ValueError: If a column does not exist, `vocabulary` is wrong or `ignore_index` is out of range.
+        TypeError: If `dataset` is something else, such as a stream.
+        ImportError: If `datasets` is not installed.
+    """
+    try:
+        from datasets import Dataset, load_dataset
+    except ImportError as error:
+        raise ImportError('This needs the library `datasets`: `pip install "catseg-hf[eval]"`.') from error
+    if isinstance(dataset, str | os.PathLike):
+        name = os.fspath(dataset)
+        dataset = load_dataset(name, split=split)
+    elif isinstance(dataset, Dataset):
+        name = dataset.info.dataset_name or "dataset"
+    else:
+        raise TypeError(
+            f"`dataset` is a {type(dataset).__name__}: a `datasets.Dataset` is needed. Choose a split of a "
+            "`DatasetDict`; load without `streaming=True`, since images are divided and resumed by number."
+        )
+    for argument, column in (("image_column", image_column), ("label_column", label_column)):
+        if column not in dataset.column_names:
+            raise ValueError(f"`{argument}={column!r}` is no column of the data set: it has {dataset.column_names}.")
+    entries, ids = _classes(vocabulary, ignore_index, reduce_labels)
+    read = RowReader(dataset, image_column, label_column, ids)
+    return SegmentationDataset(name, split, entries, range(len(dataset)), read, ignore_index=ignore_index)
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads a sample from a row of a `datasets.Dataset`.
+
+    Args:
+        dataset (`datasets.Dataset`): The data set.
+        image_column, label_column (`str`): Its columns.
+        ids ([`StoredIds`]): What the values of the labels stand for.
+    """
+
+    dataset: "datasets.Dataset"
+    image_column: str
+    label_column: str
+    ids: StoredIds
+
+    def __call__(self, index: int) -> Sample:
+        """The sample of a row.
+
+        Args:
+            index (`int`): Number of the row.
+
+        Returns:
+            [`Sample`]: Image and labels.
+        """
+        image_place, label_place = (
+            f"column {column!r} of row {index}" for column in (self.image_column, self.label_column)
+        )
+        try:
+            row = self.dataset[index]
+        except Exception as error:  # damaged images raise many types
+            raise OSError(f"Row {index} of the data set cannot be read: {error}") from error
+        image, labels = row[self.image_column], row[self.label_column]
+        if not isinstance(image, PIL.Image.Image):
+            raise ValueError(
+                f"{image_place} holds no image but a {type(image).__name__}: cast it with "
+                f"`dataset.cast_column({self.image_column!r}, datasets.Image())`."
+            )
+        try:
+            values = single_channel(labels) if isinstance(labels, PIL.Image.Image) else np.asarray(labels)
+        except ValueError as error:
+            raise ValueError(f"{label_place} {error}") from error
+        return make_sample(f"{index:06d}", image, values, self.ids, image_place, label_place)
+
+
+def _classes(vocabulary: Vocabulary, ignore_index: int, reduce_labels: bool) -> tuple[list[str | list[str]], StoredIds]:
+    """The entries of a vocabulary, and what label values stand for."""
+    if not 0 <= ignore_index <= 65535:
+        raise ValueError(f"`ignore_index` must be from 0 to 65535, got {ignore_index}.")
+    if isinstance(vocabulary, str | os.PathLike):
+        vocabulary = load_vocabulary(vocabulary)
+    entries = parse_labels(list(vocabulary))
+    first = int(reduce_labels)
+    ignored = {ignore_index, 0} if reduce_labels else {ignore_index}
+    return entries, StoredIds(range(first, len(entries) + first), ignore_index, tuple(sorted(ignored)))
+
+
+def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
+    """Paths, relative to a folder, of the files in it and below; by their paths without suffix, with `/`."""
+    found: dict[str, str] = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(tuple(suffixes)):
+                path = Path(parent, name).relative_to(folder)
+                stem = path.with_suffix("").as_posix()
+                if stem in found:
+                    raise ValueError(f"{folder / found[stem]} and {folder / path} have the same name: remove one.")
+                found[stem] = str(path)
+    return found
