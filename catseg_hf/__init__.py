@@ -1,14 +1,16 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """CAT-Seg for the Hugging Face ecosystem: segment an image into any set of named classes.
 
-Importing the package makes Transformers' Auto classes know the model.
+Importing the package makes Transformers' Auto classes and `pipeline("image-segmentation")` know the model.
 """
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .configuration_catseg import CatSegConfig
 from .image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
 from .modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
+from .pipeline_catseg import CatSegImageSegmentationPipeline
 from .processing_catseg import CatSegProcessor, parse_labels
 from .vocabularies import load_vocabulary
 
@@ -24,12 +26,15 @@ AutoImageProcessor.register(
     exist_ok=True,
 )
 AutoProcessor.register(CatSegConfig, CatSegProcessor, exist_ok=True)
+# Not by `register_pipeline`, which warns, and with which every saved pipeline would ask for trust.
+PIPELINE_REGISTRY.supported_tasks["image-segmentation"]["impl"] = CatSegImageSegmentationPipeline
 
 __all__ = [
     "CatSegConfig",
     "CatSegForSemanticSegmentation",
     "CatSegImageProcessor",
     "CatSegImageProcessorPil",
+    "CatSegImageSegmentationPipeline",
     "CatSegModel",
     "CatSegProcessor",
     "load_vocabulary",

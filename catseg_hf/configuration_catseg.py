@@ -114,6 +114,11 @@ class CatSegConfig(PreTrainedConfig):
         class_chunk_size (`int`, *optional*):
             How many class maps the aggregator and the decoder work on at a time. Chosen by the model if `None`. It
             changes time and memory, never the result.
+        early_rejection (`float`, *optional*):
+            Not exact, and not of the original: where it is set, classes whose highest similarity anywhere in a view is
+            more than this below that of the best class are left out before the aggregation, as SED does inside its
+            decoder, and get the logit -100. It saves time where a large vocabulary meets an image of few classes.
+            Similarities are cosines, from -1 to 1. Not in training.
         vocabulary_shape (`list[int]`, *optional*):
             Shape of the token ids of the model's own vocabulary: classes, templates, synonyms if there are any, and
             tokens of the longest prompt. Written by `set_vocabulary`.
@@ -175,11 +180,16 @@ class CatSegConfig(PreTrainedConfig):
     freeze_batch_norm: bool = False
     initializer_range: float | int = 0.02
     class_chunk_size: int | None = None
+    early_rejection: float | int | None = None
     vocabulary_shape: list[int] | tuple[int, ...] | None = None
     vocabulary_synonym_counts: list[int] | tuple[int, ...] | None = None
     vocabulary_digest: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if self._auto_class is None:
+            # This class is not remote code: a repository's own copy of the code is not needed, nor trust in it.
+            for name in ("auto_map", "custom_pipelines"):
+                kwargs.pop(name, None)
         super().__post_init__(**kwargs)
         if self.backbone_config is not None:
             # The defaults name CLIP layers; with a backbone these fields have no meaning.
@@ -267,6 +277,8 @@ class CatSegConfig(PreTrainedConfig):
             )
         if self.class_padding_length < 0:
             raise ValueError(f"`class_padding_length` must be 0 or more, got {self.class_padding_length}.")
+        if self.early_rejection is not None and self.early_rejection < 0:
+            raise ValueError(f"`early_rejection` must be at least 0, or None, got {self.early_rejection}.")
         if self.class_chunk_size is not None and self.class_chunk_size < 1:
             raise ValueError(f"`class_chunk_size` must be at least 1, or None, got {self.class_chunk_size}.")
         if not 0.0 <= self.decoder_dropout < 1.0:

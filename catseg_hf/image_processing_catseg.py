@@ -706,6 +706,8 @@ class _CatSegImageProcessorMixin:
     max_pixels = MAX_PIXELS
 
     def __init__(self, **kwargs: Unpack[CatSegImageProcessorKwargs]) -> None:
+        if self._auto_class is None:
+            kwargs.pop("auto_map", None)  # of a repository with its own copy of the code, which this class is not
         super().__init__(**kwargs)
         self._validate_preprocess_kwargs(**{name: getattr(self, name) for name in self._valid_kwargs_names})
 

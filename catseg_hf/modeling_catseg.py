@@ -30,6 +30,7 @@ from transformers import AutoBackbone, CLIPModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import ModelOutput, SemanticSegmenterOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_catseg import CatSegConfig, vocabulary_digest
@@ -598,10 +599,8 @@ class CatSegAggregator(nn.Module):
         """
         cost_volume = self.cost_volume(image_embeds, text_embeds)  # B, T, P, h, w
         texts = self._class_embeddings(text_embeds).expand(image_embeds.shape[0], -1, -1)  # B, T, D
-        kept_classes = None
-        if self.config.truncate_classes and 0 < self.config.class_padding_length < cost_volume.shape[1]:
-            best = cost_volume.flatten(2).amax(dim=-1)
-            kept_classes = best.topk(self.config.class_padding_length, dim=-1).indices.sort(dim=-1).values
+        kept_classes = self._kept_classes(cost_volume)
+        if kept_classes is not None:
             images = torch.arange(cost_volume.shape[0], device=cost_volume.device)[:, None]
             cost_volume, texts = cost_volume[images, kept_classes], texts[images, kept_classes]
         text_guidance = F.relu(self.text_guidance_projection(texts))
@@ -630,6 +629,21 @@ class CatSegAggregator(nn.Module):
             hidden_states=select_hidden_states(all_hidden_states, output_hidden_states),
             attentions=tuple(all_attentions) if output_attentions else None,
         )
+
+    def _kept_classes(self, cost_volume: torch.Tensor) -> torch.Tensor | None:
+        # B, T, P, h, w -> B, kept: ids of the classes with the highest similarities, in order; None if all are kept
+        num_classes = num_kept = cost_volume.shape[1]
+        if self.config.truncate_classes and self.config.class_padding_length > 0:
+            num_kept = min(num_kept, self.config.class_padding_length)
+        rejects = self.config.early_rejection is not None and not self.training
+        if num_kept == num_classes and not rejects:
+            return None
+        best = cost_volume.flatten(2).amax(dim=-1)
+        if rejects:
+            # One number for all views, that of the view with the most.
+            is_near = best >= best.amax(dim=-1, keepdim=True) - self.config.early_rejection
+            num_kept = min(num_kept, int(is_near.sum(dim=-1).max()))
+        return best.topk(num_kept, dim=-1).indices.sort(dim=-1).values
 
     def cost_volume(self, image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
         """Cosine similarity of each patch with each class, without CLIP's logit scale.
@@ -822,7 +836,7 @@ class CatSegPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_attention_backend = True
-    _no_split_modules = ["CLIPEncoderLayer", "CLIPTextEmbeddings", "CLIPVisionEmbeddings", "CatSegAggregatorLayer"]
+    _no_split_modules = ["CLIPEncoderLayer", "CLIPTextEmbeddings", "CatSegVisionEmbeddings", "CatSegAggregatorLayer"]
     # Trainer would otherwise scale the loss as if it were a sum over the items of a batch.
     accepts_loss_kwargs = False
 
@@ -836,8 +850,8 @@ class CatSegPreTrainedModel(PreTrainedModel):
             init.normal_(module.transposed_weight, std=self.config.initializer_range)
             init.zeros_(module.transposed_bias)
             init.normal_(module.conv_weight, std=self.config.initializer_range)
-        elif isinstance(module, CatSegModel):
-            init.copy_(module.vocabulary_input_ids, placeholder_input_ids(self.config))
+        elif isinstance(module, CatSegVocabulary):
+            init.copy_(module.input_ids, placeholder_input_ids(self.config))
 
     @property
     def _catseg_model(self) -> "CatSegModel":
@@ -964,6 +978,44 @@ def check_view_size(pixel_values: torch.Tensor, patch_size: int) -> None:
         )
 
 
+class CatSegVisionEmbeddings(CLIPVisionEmbeddings):
+    """CLIP's own, but the position embeddings are looked up by calling their module.
+
+    Accelerate loads weights that it keeps on disk when their module is called; CLIP takes this weight without a call.
+    """
+
+    def interpolate_pos_encoding(self, embeddings: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Position embeddings for an image.
+
+        Args:
+            embeddings (`torch.FloatTensor` of shape `(B, 1 + h * w, E)`): Those of class token and patches.
+            height, width (`int`): Of the image, in pixels.
+
+        Returns:
+            `torch.FloatTensor` of shape `(1, 1 + h * w, E)`.
+        """
+        positions = self.position_embedding(self.position_ids)
+        if height == width == self.image_size:
+            return positions
+        side = self.image_size // self.patch_size
+        maps = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        size = (height // self.patch_size, width // self.patch_size)
+        maps = F.interpolate(maps, size=size, mode="bicubic", align_corners=False)
+        return torch.cat([positions[:, :1], maps.flatten(2).transpose(1, 2)], dim=1)
+
+
+class CatSegVocabulary(nn.Module):
+    """Token ids of the model's own classes; a module, since `device_map="auto"` forgets buffers of larger modules.
+
+    Args:
+        config (`CatSegConfig`): With `vocabulary_shape`, or `num_labels` for a placeholder.
+    """
+
+    def __init__(self, config: CatSegConfig) -> None:
+        super().__init__()
+        self.register_buffer("input_ids", placeholder_input_ids(config))
+
+
 class CatSegModel(CatSegPreTrainedModel):
     """CLIP's two towers, the optional appearance backbone, and the aggregator: everything before the decoder.
 
@@ -977,6 +1029,7 @@ class CatSegModel(CatSegPreTrainedModel):
     def __init__(self, config: CatSegConfig) -> None:
         super().__init__(config)
         self.clip = CLIPModel._from_config(config.clip_config)
+        self.clip.vision_model.embeddings = CatSegVisionEmbeddings(config.clip_config.vision_config)
         if config.backbone_config is None:
             self.backbone = None
             # From coarse to fine, as everywhere: CLIP's final embeddings, then its earlier layers.
@@ -985,7 +1038,7 @@ class CatSegModel(CatSegPreTrainedModel):
             self.backbone = AutoBackbone.from_config(config.backbone_config)
             self.guidance_channels = list(reversed(self.backbone.channels))
         self.aggregator = CatSegAggregator(config, guidance_channels=self.guidance_channels[0])
-        self.register_buffer("vocabulary_input_ids", placeholder_input_ids(config))
+        self.vocabulary = CatSegVocabulary(config)
         self._text_cache: dict[tuple[Any, ...], torch.Tensor] = {}
         self.post_init()
         self.freeze_parameters()
@@ -998,6 +1051,8 @@ class CatSegModel(CatSegPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         text_embeds: torch.FloatTensor | None = None,
         backbone_pixel_values: torch.FloatTensor | None = None,
+        view_boxes: torch.LongTensor | None = None,
+        resized_sizes: torch.LongTensor | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
     ) -> CatSegModelOutput:
@@ -1014,6 +1069,8 @@ class CatSegModel(CatSegPreTrainedModel):
                 Result of [`~CatSegModel.get_text_embeds`], instead of `input_ids`.
             backbone_pixel_values (`torch.FloatTensor` of shape `(B, 3, H', W')` or `(B, V, 3, H', W')`, *optional*):
                 What the appearance backbone sees; needed exactly where the model has one.
+            view_boxes, resized_sizes (`torch.LongTensor`, *optional*):
+                What the processor says of the views, for post-processing; not used here.
             output_hidden_states (`bool`, `int` or `list[int]`, *optional*):
                 Whether to return the aggregator's hidden states, or which of them; defaults to the configuration's.
             output_attentions (`bool`, *optional*):
@@ -1223,9 +1280,10 @@ class CatSegModel(CatSegPreTrainedModel):
     def _text_cache_key(self, input_ids: torch.Tensor) -> tuple[Any, ...]:
         weights = (*self.clip.text_model.parameters(), *self.clip.text_projection.parameters())
         versions = tuple((id(weight), 0 if weight.is_inference() else weight._version) for weight in weights)
-        autocast = torch.is_autocast_enabled(self.device.type), torch.get_autocast_dtype(self.device.type)
+        device = input_ids.device  # of the model itself it is "meta" where weights are offloaded
+        autocast = torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
         tokens = input_ids.to("cpu", torch.int32).contiguous().numpy().tobytes()
-        return tokens, tuple(input_ids.shape), self.config.synonyms, autocast, weights[0].dtype, self.device, versions
+        return tokens, tuple(input_ids.shape), self.config.synonyms, autocast, weights[0].dtype, device, versions
 
     def clear_text_cache(self) -> None:
         """Forgets all text embeddings; needed after writing to weights through `.data`, which nothing can notice."""
@@ -1263,7 +1321,7 @@ class CatSegModel(CatSegPreTrainedModel):
         if text_embeds is None:
             if input_ids is None:
                 self._check_vocabulary()
-                input_ids = self.vocabulary_input_ids
+                input_ids = self.vocabulary.input_ids
             return self.get_text_embeds(input_ids, attention_mask)
         if input_ids is not None:
             raise ValueError("Both `input_ids` and `text_embeds` were given: leave one of them out.")
@@ -1322,12 +1380,12 @@ class CatSegModel(CatSegPreTrainedModel):
                 "make the token ids from these labels."
             )
         with torch.no_grad():
-            self._encode_prompts(input_ids[:1].to(self.vocabulary_input_ids.device))
+            self._encode_prompts(input_ids[:1].to(self.vocabulary.input_ids.device))
         used = int((input_ids != 0).flatten(0, -2).any(dim=0).nonzero().max()) + 1
-        self.vocabulary_input_ids = input_ids[..., :used].to(self.vocabulary_input_ids.device, torch.int32)
+        self.vocabulary.input_ids = input_ids[..., :used].to(self.vocabulary.input_ids.device, torch.int32)
         self.config.id2label = dict(enumerate(names))
         self.config.label2id = {name: index for index, name in enumerate(names)}
-        self.config.vocabulary_shape = list(self.vocabulary_input_ids.shape)
+        self.config.vocabulary_shape = list(self.vocabulary.input_ids.shape)
         self.config.vocabulary_synonym_counts = [len(label) for label in synonyms]
         self.config.vocabulary_digest = vocabulary_digest(names, self.config.prompt_templates)
 
@@ -1419,6 +1477,8 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         )
 
     def _views_at_a_time(self, num_classes: int, needs_all: bool) -> int:
+        if self.config.early_rejection is not None and not self.training:
+            return 1  # or what is rejected in one view would depend on the others
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all or self.device.type != "cpu":
             return torch.iinfo(torch.int32).max
         return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
@@ -1523,7 +1583,7 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         self.model.clear_text_cache()
 
     def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
-        # `push_to_hub` and `save_pretrained(push_to_hub=True)` both come by here, with Transformers' card in the folder.
+        # `push_to_hub` and `save_pretrained(push_to_hub=True)` come by here, with Transformers' card in the folder.
         try:
             from catseg_hf.model_card import settle_pushed_card
         except ImportError:  # remote code, on a machine without the package

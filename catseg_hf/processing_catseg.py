@@ -4,6 +4,7 @@
 import html
 import textwrap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -120,7 +121,7 @@ TEMPLATE_SETS = {
 Label = str | list[str]
 
 
-def parse_labels(labels: str | Sequence[str | Sequence[str]]) -> list[Label]:
+def parse_labels(labels: str | Sequence[str | Sequence[str]], argument: str = "text") -> list[Label]:
     """Brings labels, as users write them, into one form.
 
     Args:
@@ -128,6 +129,8 @@ def parse_labels(labels: str | Sequence[str | Sequence[str]]) -> list[Label]:
             In a list, each string is one class exactly as written, commas included, and a list of strings is one class
             with synonyms. In one string, `,` separates classes; if it contains `;`, then `;` separates classes and `,`
             synonyms. Spaces around the parts of a string are dropped.
+        argument (`str`, *optional*, defaults to `"text"`):
+            What error messages call `labels`.
 
     Returns:
         `list[str | list[str]]`: One entry for each class, a list where it has several names.
@@ -150,22 +153,24 @@ def parse_labels(labels: str | Sequence[str | Sequence[str]]) -> list[Label]:
     """
     if isinstance(labels, str):
         if not labels.strip():
-            raise ValueError('`text` is empty: give labels, such as "cat, grass".')
+            raise ValueError(f'`{argument}` is empty: give labels, such as "cat, grass".')
         if ";" in labels:
             classes = [[name.strip() for name in entry.split(",")] for entry in labels.split(";")]
         else:
             classes = [[entry.strip()] for entry in labels.split(",")]
     elif isinstance(labels, list | tuple):
         if not labels:
-            raise ValueError('`text` is an empty list: give at least one label, such as ["cat", "grass"].')
+            raise ValueError(f'`{argument}` is an empty list: give at least one label, such as ["cat", "grass"].')
         classes = []
         for index, entry in enumerate(labels):
             names = [entry] if isinstance(entry, str) else entry
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-                raise TypeError(f"`text[{index}]` must be a string or a list of strings (synonyms), got {entry!r}.")
+                raise TypeError(
+                    f"`{argument}[{index}]` must be a string or a list of strings (synonyms), got {entry!r}."
+                )
             classes.append(list(names))
     else:
-        raise TypeError(f"`text` must be a string or a list of labels, got {type(labels).__name__}.")
+        raise TypeError(f"`{argument}` must be a string or a list of labels, got {type(labels).__name__}.")
 
     seen: dict[tuple[str, ...], int] = {}
     for index, names in enumerate(classes):
@@ -393,6 +398,27 @@ class CatSegProcessor(ProcessorMixin):
         if num_synonyms == 1:
             input_ids, attention_mask = input_ids[:, :, 0], attention_mask[:, :, 0]
         return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    def save_pretrained(self, *args: Any, include_code: bool = False, **kwargs: Any) -> Any:
+        """As in Transformers.
+
+        Args:
+            args, kwargs: As in Transformers: the folder, `push_to_hub`, ...
+            include_code (`bool`, *optional*, defaults to `False`):
+                Whether to add this package's code, for machines that have only Transformers and load the folder with
+                `trust_remote_code=True`.
+        """
+        from .pipeline_catseg import include_code_of  # here, since that file imports this one
+
+        with include_code_of(self) if include_code else nullcontext():
+            return super().save_pretrained(*args, **kwargs)
+
+    def push_to_hub(self, *args: Any, include_code: bool = False, **kwargs: Any) -> str:
+        """As in Transformers; `include_code` as for [`save_pretrained`]."""
+        from .pipeline_catseg import include_code_of
+
+        with include_code_of(self) if include_code else nullcontext():
+            return super().push_to_hub(*args, **kwargs)
 
     def post_process_semantic_segmentation(self, *args: Any, **kwargs: Any) -> Any:
         """Label maps of the model's outputs; see [`CatSegImageProcessor.post_process_semantic_segmentation`]."""

@@ -51,6 +51,7 @@ def test_every_field_is_documented() -> None:
         ({"num_hidden_layers": 0}, "at least 1"),
         ({"class_padding_length": -1}, "0 or more"),
         ({"class_chunk_size": 0}, "at least 1"),
+        ({"early_rejection": -0.1}, "at least 0"),
         ({"decoder_dropout": 1.0}, r"in \[0, 1\)"),
         ({"prompt_templates": []}, "is empty"),
         ({"prompt_templates": ["a photo"]}, "exactly once"),

@@ -102,6 +102,27 @@ def test_truncation_keeps_the_most_similar_classes_of_each_image() -> None:
     assert len({tuple(kept.tolist()) for kept in base.kept_classes}) > 1
 
 
+def test_early_rejection_leaves_out_classes_that_no_place_is_near_to() -> None:
+    model = tiny_model(truncate_classes=False)
+    inputs = {"pixel_values": random_images(3, 3, 64, 64), "text_embeds": random_images(20, 1, 24)}
+    with torch.no_grad():
+        best = model.model(**inputs).cost_volume.flatten(2).amax(dim=-1)
+        exact = model(**inputs).logits
+        model.config.early_rejection = 0.25
+        logits = model(**inputs).logits
+        alone = model(pixel_values=inputs["pixel_values"][1:2], text_embeds=inputs["text_embeds"]).logits
+        model.config.early_rejection = 2
+        torch.testing.assert_close(model(**inputs).logits, exact)
+    kept = best >= best.amax(dim=-1, keepdim=True) - 0.25
+    assert kept.any() and not kept.all() and not torch.equal(kept[1], kept[2])
+    assert torch.equal((logits != -100).flatten(2).any(dim=-1), kept)
+    torch.testing.assert_close(logits[1:2], alone)
+    # The classes that stay see fewer others: as if only they had been asked for.
+    with torch.no_grad():
+        few = model(pixel_values=inputs["pixel_values"][1:2], text_embeds=inputs["text_embeds"][kept[1]]).logits
+    torch.testing.assert_close(logits[1, kept[1]], few[0])
+
+
 def test_base_model_output(variant: CatSegForSemanticSegmentation) -> None:
     with torch.no_grad():
         outputs = variant.model(**inputs_for(variant, 2), output_hidden_states=True, output_attentions=True)
@@ -257,7 +278,7 @@ def test_vocabulary_is_kept_with_the_model(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = CatSegForSemanticSegmentation.from_pretrained(tmp_path)
     assert loaded.config.id2label == model.config.id2label
-    assert loaded.model.vocabulary_input_ids.dtype == torch.int32
+    assert loaded.model.vocabulary.input_ids.dtype == torch.int32
     torch.testing.assert_close(logits_of(loaded, pixel_values=images), expected)
     loaded.set_vocabulary(["sky"], random_input_ids(1, 1, 9))
     assert logits_of(loaded, pixel_values=images).shape[1] == 1
@@ -334,7 +355,7 @@ def test_half_precision_weights(dtype: torch.dtype, tolerance: float, tmp_path: 
     model.save_pretrained(tmp_path)
     half = CatSegForSemanticSegmentation.from_pretrained(tmp_path, dtype=dtype)
     assert {weight.dtype for weight in half.parameters()} == {dtype}
-    assert half.model.vocabulary_input_ids.dtype == torch.int32
+    assert half.model.vocabulary.input_ids.dtype == torch.int32
     logits = logits_of(half, **inputs)
     assert logits.dtype == dtype
     assert (logits.float() - expected).abs().max() < tolerance * expected.abs().max()
@@ -369,7 +390,7 @@ def test_disk_offload(tmp_path: Path) -> None:
     device_map = {
         "model.clip": "cpu",
         "model.aggregator": "disk",
-        "model.vocabulary_input_ids": "cpu",
+        "model.vocabulary": "cpu",
         "decoder": "disk",
     }
     offloaded = CatSegForSemanticSegmentation.from_pretrained(

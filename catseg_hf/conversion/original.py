@@ -33,7 +33,7 @@ def original_state_dict(model: CatSegForSemanticSegmentation) -> dict[str, torch
         )
     state = model.state_dict()
     moves = cvpr.moves(config)
-    left_over = state.keys() - {move.target for move in moves} - {"model.vocabulary_input_ids"}
+    left_over = state.keys() - {move.target for move in moves} - {"model.vocabulary.input_ids"}
     if left_over:
         raise ConversionError(f"The official code has no place for {', '.join(sorted(left_over))}.")
     original = {key: _with_own_storage(tensor) for key, tensor in invert_moves(moves, state).items()}

@@ -20,7 +20,7 @@ from .shapes import Shapes
 CODE_BASES: dict[str, ModuleType] = {"cvpr": cvpr, "v1": v1, "mmseg": mmseg}
 # Patterns of our keys that a checkpoint does not have, with the reason. The values are in `added_tensor`.
 ADDED = {
-    r"model\.vocabulary_input_ids": "token ids of the model's own vocabulary",
+    r"model\.vocabulary\.input_ids": "token ids of the model's own vocabulary",
     r"model\.backbone\.swin\.layernorm\.(weight|bias)": "a norm of Transformers' Swin that a backbone does not use",
     r"model\.backbone\..*\.num_batches_tracked": "a counter that frozen batch norms do not have",
 }
@@ -180,7 +180,7 @@ def added_tensor(key: str, plan: ConversionPlan) -> torch.Tensor:
     Returns:
         `torch.Tensor`.
     """
-    if key == "model.vocabulary_input_ids":
+    if key == "model.vocabulary.input_ids":
         return placeholder_input_ids(plan.config)
     if key.endswith("num_batches_tracked"):
         return torch.zeros((), dtype=torch.int64)

@@ -1,0 +1,346 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""`pipeline("image-segmentation")` with classes in one's own words, and what makes a repository carry its own code."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoImageProcessor, ImageSegmentationPipeline
+from transformers.image_utils import load_image
+
+from .image_processing_catseg import CatSegImageProcessor
+from .processing_catseg import CatSegProcessor, parse_labels
+
+
+# What `config.json` says of the files that lie beside it, for machines without this package.
+AUTO_MAP = {
+    "AutoConfig": "configuration_catseg.CatSegConfig",
+    "AutoModel": "modeling_catseg.CatSegModel",
+    "AutoModelForSemanticSegmentation": "modeling_catseg.CatSegForSemanticSegmentation",
+}
+CUSTOM_PIPELINES = {
+    "image-segmentation": {
+        "impl": "pipeline_catseg.CatSegImageSegmentationPipeline",
+        "pt": ["AutoModelForSemanticSegmentation"],
+    }
+}
+# EXIF orientations that turn an image by a quarter.
+QUARTER_TURNS = (5, 6, 7, 8)
+
+
+class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
+    """Segments images into classes named in one's own words; made by `pipeline("image-segmentation", model=...)`.
+
+    For a model of another kind, the result is Transformers' own `ImageSegmentationPipeline`.
+
+    Args:
+        model (`CatSegForSemanticSegmentation`): The model; it is set to evaluation mode.
+        tokenizer (`CLIPTokenizer`, *optional*), image_processor ([`CatSegImageProcessor`], *optional*):
+            Given both, they form the processor, with the model's own prompt templates.
+        processor ([`CatSegProcessor`], *optional*):
+            Wins over these two. Without any, the processor saved with the model is loaded.
+        kwargs: `device`, `batch_size`, `num_workers`, as for every pipeline, and the arguments of a call, which then
+            hold for all calls.
+
+    Raises:
+        ValueError: If there is no processor, or the model has no decoder.
+        TypeError: If an argument is unknown.
+
+    Example:
+
+    ```python
+    >>> from transformers import pipeline
+    >>> import catseg_hf
+
+    >>> segment = pipeline("image-segmentation", model="path/to/model")
+    >>> segment("photo.jpg", candidate_labels=["cat", ["grass", "lawn"]])
+    [{'label': 'cat', 'score': 0.91, 'mask': <PIL.Image.Image image mode=L size=640x480>}, ...]
+    ```
+    """
+
+    # `pipeline` asks for the image processor as it loads, but a model object may come alone.
+    _load_image_processor = None
+
+    def __new__(cls, model: Any = None, *args: Any, **kwargs: Any) -> ImageSegmentationPipeline:
+        if model is None or model.config.model_type == "catseg":  # `None` where a pipeline is copied
+            return super().__new__(cls)
+        if kwargs.get("image_processor") is None and kwargs.get("feature_extractor") is None:
+            # The class of Transformers needs one, and `pipeline` would have said why it has none.
+            if model.name_or_path:
+                AutoImageProcessor.from_pretrained(model.name_or_path)
+            raise Exception(
+                "Impossible to guess which image processor to use. Please provide a PreTrainedImageProcessor class or "
+                "a path/identifier to a pretrained image processor."
+            )
+        return ImageSegmentationPipeline(model, *args, **kwargs)
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        image_processor: CatSegImageProcessor | None = None,
+        processor: CatSegProcessor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not hasattr(model, "decoder"):
+            raise ValueError(
+                f"Segmentation needs a `CatSegForSemanticSegmentation`, got a `{type(model).__name__}`, which has no "
+                "decoder: load it with `AutoModelForSemanticSegmentation`."
+            )
+        if isinstance(processor, str):
+            processor = CatSegProcessor.from_pretrained(processor)
+        elif processor is None:
+            processor = _find_processor(model, image_processor, tokenizer)
+        if not hasattr(processor.image_processor, "post_process_best_classes"):
+            raise TypeError(
+                f"The processor is a `{type(processor).__name__}` with a `{type(processor.image_processor).__name__}`, "
+                "but the model needs a `CatSegProcessor` with a `CatSegImageProcessor`."
+            )
+        kwargs.pop("feature_extractor", None)
+        kwargs.pop("local_files_only", None)  # `pipeline` hands this on after loading
+        model.eval()
+        super().__init__(
+            model=model,
+            tokenizer=processor.tokenizer,
+            image_processor=processor.image_processor,
+            processor=processor,
+            **kwargs,
+        )
+
+    def check_model_type(self, supported_models: Any) -> None:
+        """Does nothing: `__init__` has checked the model, which is in none of Transformers' own lists."""
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        allowed = ("candidate_labels", "threshold", "background_label", "subtask", "timeout")
+        unknown = sorted(set(kwargs) - set(allowed))
+        if unknown:
+            raise TypeError(f"Unknown arguments {unknown}: allowed are {sorted([*allowed, 'batch_size'])}.")
+        if kwargs.get("subtask") not in (None, "semantic"):
+            raise ValueError(
+                f"`subtask={kwargs['subtask']!r}` is not possible: CAT-Seg tells classes apart, not objects. Leave it "
+                'out or give "semantic".'
+            )
+        preprocess = {name: kwargs[name] for name in ("timeout",) if name in kwargs}
+        forward: dict[str, Any] = {}
+        postprocess = {name: kwargs[name] for name in ("threshold", "background_label") if name in kwargs}
+        if "candidate_labels" in kwargs:
+            forward["input_ids"] = postprocess["class_names"] = None
+            if kwargs["candidate_labels"] is not None:
+                labels = parse_labels(kwargs["candidate_labels"], "candidate_labels")
+                forward["input_ids"] = self.processor(text=labels)["input_ids"]
+                names = [label if isinstance(label, str) else ", ".join(label) for label in labels]
+                postprocess["class_names"] = names
+        if postprocess.keys() & {"threshold", "background_label"}:
+            _check_threshold(**{**getattr(self, "_postprocess_params", {}), **postprocess})
+        return preprocess, forward, postprocess
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Segments one image or many.
+
+        Args:
+            inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or a list, generator or data set of these):
+                Paths, `http(s)` URLs, base64 strings or images.
+            candidate_labels (`str` or `list[str | list[str]]`, *optional*):
+                The classes, as [`parse_labels`] takes them: `["cat", "grass"]`, `["cat", ["grass", "lawn"]]` with
+                synonyms, or `"cat, grass"`. Defaults to the model's own vocabulary.
+            threshold (`float`, *optional*):
+                Least score, from 0 to 1, that the best class of a pixel needs; other pixels are background, which is
+                not in the output. By default every pixel goes to its best class.
+            background_label (`str`, *optional*):
+                Puts the background into the output under this name, last; or, if it is one of the labels, gives those
+                pixels to that class. Needs `threshold`. Of such a pixel, one minus the best class's score counts.
+            subtask (`str`, *optional*): `"semantic"`, the only one.
+            timeout (`float`, *optional*): Seconds to wait for an image from the web.
+            batch_size (`int`, *optional*, defaults to 1): Images that go through the model together.
+
+        Returns:
+            `list[dict]`: For each class that is in the image, in the order of the labels: `label` (`str`; of synonyms
+            all, joined by commas), `score` (`float`, mean probability over the mask, from 0 to 1) and `mask`
+            (`PIL.Image.Image` of mode "L" and the image's size, 255 where the class is, 0 elsewhere). For a list of
+            images a list of such lists, for a generator or a data set an iterator over them.
+
+        Raises:
+            TypeError: If an argument is unknown or of a wrong type.
+            ValueError: If an argument has a value that is not allowed; the message says which are.
+        """
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str | list):
+            inputs = (image for image in inputs)  # a column of `datasets`, which is read image by image
+        return super().__call__(inputs, **kwargs)
+
+    def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
+        """Loads an image and makes its views.
+
+        Args:
+            image (`str`, `os.PathLike` or `PIL.Image.Image`): As for a call.
+            timeout (`float`, *optional*): Seconds to wait for an image from the web.
+
+        Returns:
+            `dict` with `inputs`: the processor's tensors and `target_size`, height and width of the upright image.
+        """
+        image = os.fspath(image) if isinstance(image, os.PathLike) else image
+        if isinstance(image, str) and os.path.isfile(image):
+            image = Image.open(image)  # decoded by the image processor, which also knows transparency and 16 bits
+        elif not isinstance(image, Image.Image):
+            image = load_image(image, timeout=timeout)
+        height, width = image.height, image.width
+        if image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS:
+            height, width = width, height
+        inputs = self.image_processor(images=image, return_tensors="pt").to(self.dtype)
+        # One entry, so that `pipeline` batches images with different numbers of views without touching them.
+        return {"inputs": {**inputs, "target_size": (height, width)}}
+
+    def _forward(self, model_inputs: dict[str, Any], input_ids: torch.Tensor | None = None) -> dict[str, Any]:
+        images = model_inputs["inputs"]
+        images = [images] if isinstance(images, dict) else images
+        target_sizes = [image.pop("target_size") for image in images]
+        batch = {name: pad_sequence([image[name][0] for image in images], batch_first=True) for name in images[0]}
+        if input_ids is not None:
+            # The model keeps the embeddings of the last label sets, so they are computed once, not per image.
+            batch["text_embeds"] = self.model.get_text_embeds(input_ids.to(self.device))
+        results = self.processor.post_process_best_classes(self.model(**batch), target_sizes)
+        return {"segmentation": [classes for classes, _ in results], "scores": [scores for _, scores in results]}
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, Any],
+        class_names: list[str] | None = None,
+        threshold: float | None = None,
+        background_label: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Makes the list of classes of one image.
+
+        Args:
+            model_outputs (`dict`): `segmentation`, best class of each pixel, and `scores`, its probability.
+            class_names (`list[str]`, *optional*): Names of the classes; those of the model's vocabulary by default.
+            threshold, background_label (*optional*): As for a call.
+
+        Returns:
+            `list[dict]`: As a call.
+        """
+        names = list(self.model.config.id2label.values()) if class_names is None else class_names
+        segmentation, scores = model_outputs["segmentation"][0].numpy(), model_outputs["scores"][0].numpy()
+        if threshold is not None:
+            is_background = scores < threshold
+            names = names if background_label in (None, *names) else [*names, background_label]
+            background_id = -1 if background_label is None else names.index(background_label)
+            segmentation = np.where(is_background, background_id, segmentation)
+            scores = np.where(is_background, 1 - scores, scores)
+        results = []
+        for class_id in np.unique(segmentation):
+            if class_id >= 0:
+                is_class = segmentation == class_id
+                score = float(scores[is_class].mean(dtype=np.float64))
+                mask = Image.fromarray(is_class.astype(np.uint8) * 255)
+                results.append({"score": score, "label": names[class_id], "mask": mask})
+        return results
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *,
+        include_code: bool = False,
+        max_shard_size: int | str = "50GB",
+        **kwargs: Any,
+    ) -> None:
+        """Saves model, processor and tokenizer, for `pipeline("image-segmentation", model=save_directory)`.
+
+        Args:
+            save_directory (`str` or `os.PathLike`): Where to; made if it does not exist.
+            include_code (`bool`, *optional*, defaults to `False`):
+                Whether to add this package's code, for machines that have only Transformers and load the folder with
+                `trust_remote_code=True`. Code that was itself loaded in that way is always added.
+            max_shard_size (`int` or `str`, *optional*, defaults to `"50GB"`): Largest size of a file of weights.
+            kwargs: `push_to_hub`, `repo_id`, `commit_message` and `token`, as in Transformers.
+        """
+        save_directory = os.fspath(save_directory)
+        include_code = include_code or self.model.is_remote_code()
+        self.model.save_pretrained(save_directory, include_code=include_code, max_shard_size=max_shard_size, **kwargs)
+        self.processor.save_pretrained(save_directory, include_code=include_code, **kwargs)
+
+    def push_to_hub(self, *args: Any, include_code: bool = False, **kwargs: Any) -> str:
+        """Uploads model, processor and tokenizer, in one commit.
+
+        Args:
+            args, kwargs: As in Transformers: the repository's name, `private`, `revision`, `commit_message`, ...
+            include_code (`bool`, *optional*, defaults to `False`): As for [`save_pretrained`].
+
+        Returns:
+            Address of the commit.
+        """
+        with include_code_of(self.model, self.processor) if include_code else nullcontext():
+            return super().push_to_hub(*args, **kwargs)
+
+    def _upload_modified_files(self, *args: Any, **kwargs: Any) -> Any:
+        # The model's, which also puts its card in the place of Transformers' empty form.
+        return self.model._upload_modified_files(*args, **kwargs)
+
+
+def _find_processor(model: Any, image_processor: CatSegImageProcessor | None, tokenizer: Any) -> CatSegProcessor:
+    config = model.config
+    if image_processor is None or tokenizer is None:
+        try:
+            if not config.name_or_path:
+                raise OSError("It was not loaded from a folder or repository.")
+            saved = CatSegProcessor.from_pretrained(config.name_or_path)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"This model has no processor, neither given nor saved with it ({config.name_or_path!r}): give "
+                f"`processor=CatSegProcessor.from_pretrained(...)`, or save one beside the model. {error}"
+            ) from error
+        image_processor = saved.image_processor if image_processor is None else image_processor
+        tokenizer = saved.tokenizer if tokenizer is None else tokenizer
+    # With the templates that the model was made for
+    return CatSegProcessor(image_processor, tokenizer, list(config.prompt_templates), config.synonyms)
+
+
+def _check_threshold(
+    threshold: float | None = None, background_label: str | None = None, class_names: list[str] | None = None
+) -> None:
+    if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
+        raise ValueError(f"`threshold` must be a number from 0 to 1, or None, got {threshold!r}.")
+    if background_label is not None and not (isinstance(background_label, str) and background_label.strip()):
+        raise ValueError(f"`background_label` must be a name, or None, got {background_label!r}.")
+    if background_label is not None and threshold is None:
+        raise ValueError(
+            f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`: give "
+            "`threshold` too."
+        )
+
+
+@contextmanager
+def include_code_of(*objects: Any) -> Iterator[None]:
+    """Makes models and processors save and upload the code of this package with themselves, within a `with` block.
+
+    It is what `register_for_auto_class` does, but for single objects and not for good. Transformers then copies the
+    file of the object's class, and all files that it imports relatively.
+
+    Args:
+        objects (`CatSegPreTrainedModel` or `CatSegProcessor`): What will be saved.
+    """
+    changes: list[tuple[Any, dict[str, Any]]] = []
+    for each in objects:
+        if isinstance(each, torch.nn.Module):
+            auto_class = "AutoModelForSemanticSegmentation" if hasattr(each, "decoder") else "AutoModel"
+            changes.append((each, {"_auto_class": auto_class, "is_remote_code": lambda: True}))
+            changes.append((each.config, {"auto_map": dict(AUTO_MAP), "custom_pipelines": CUSTOM_PIPELINES}))
+        else:
+            class_name = f"image_processing_catseg.{type(each.image_processor).__name__}"
+            changes.append((each, {"_auto_class": "AutoProcessor", "auto_map": {}}))
+            changes.append((each.image_processor, {"auto_map": {"AutoImageProcessor": class_name}}))
+    with ExitStack() as undo:
+        for each, attributes in changes:
+            for name, value in attributes.items():
+                if name in vars(each):
+                    undo.callback(setattr, each, name, vars(each)[name])
+                else:
+                    undo.callback(delattr, each, name)
+                setattr(each, name, value)
+        yield
+
+
+__all__ = ["CatSegImageSegmentationPipeline"]
