@@ -7,7 +7,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test quality style clean
+# What another version of Transformers, huggingface_hub or torch can change, and what torchvision can.
+FLOOR_TESTS := $(addprefix tests/test_,auto_classes.py configuration_catseg.py golden.py hub.py image_processing_catseg.py \
+	model_card.py modeling_catseg.py pipeline_catseg.py processing_catseg.py)
+TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py pipeline_catseg.py \
+	processing_catseg.py)
+
+.PHONY: demo test test-floor test-torchvision quality style clean
 
 # A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
@@ -26,6 +32,30 @@ demo: .venv/installed
 # One thread per worker: two workers with a core each are faster than one with two.
 test: .venv/installed-all
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The lowest versions that pyproject.toml allows, in an environment of their own (on Linux, 8 GB with the CUDA libraries).
+# Transformers 5.20 can load the image processor of SegFormer, which one test compares with, only with torchvision.
+.venv/floor/installed: pyproject.toml constraints.txt .ci/floor.py
+	$(PYTHON) -m venv .venv/floor
+	$(PYTHON) .ci/floor.py > .venv/floor/constraints.txt
+	.venv/floor/bin/python -m pip install --quiet --constraint .venv/floor/constraints.txt \
+		--editable ".[dev]" accelerate datasets
+	touch $@
+
+test-floor: .venv/floor/installed
+	OMP_NUM_THREADS=1 .venv/floor/bin/python -m pytest -n 2 -m "not slow" $(FLOOR_TESTS) \
+		--deselect tests/test_pipeline_catseg.py::test_pipelines_of_other_models_are_as_without_the_package
+
+# With torchvision, whose wheels fit only the CUDA build of torch (6 GB): the image processor then has another backend.
+.venv/torchvision/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/torchvision
+	grep -v "^torch==" constraints.txt > .venv/torchvision/constraints.txt
+	.venv/torchvision/bin/python -m pip install --quiet --constraint .venv/torchvision/constraints.txt \
+		--editable ".[dev]" accelerate datasets torch==2.14.1 torchvision==0.29.1
+	touch $@
+
+test-torchvision: .venv/torchvision/installed
+	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 -m "not slow" $(TORCHVISION_TESTS)
 
 quality: .venv/installed
 	$(BIN)/ruff check .

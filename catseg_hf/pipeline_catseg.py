@@ -262,6 +262,9 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         self.model.save_pretrained(save_directory, include_code=include_code, max_shard_size=max_shard_size, **kwargs)
         self.processor.save_pretrained(save_directory, include_code=include_code, **kwargs)
 
+    def _upload_modified_files(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model._upload_modified_files(*args, **kwargs)  # with the model's card
+
     def push_to_hub(self, *args: Any, include_code: bool = False, **kwargs: Any) -> str:
         """Uploads model, processor and tokenizer, in one commit.
 

@@ -2,6 +2,7 @@
 """Processor of CAT-Seg: images to views, labels and prompt templates to token ids."""
 
 import html
+import os
 import textwrap
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -419,6 +420,16 @@ class CatSegProcessor(ProcessorMixin):
 
         with include_code_of(self) if include_code else nullcontext():
             return super().push_to_hub(*args, **kwargs)
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        # Transformers puts the card of the main branch into the folder; one that the pushed branch has already stays.
+        try:
+            from catseg_hf.model_card import settle_pushed_card
+        except ImportError:  # remote code, on a machine without the package
+            pass
+        else:
+            settle_pushed_card(working_dir, repo_id, revision=kwargs.get("revision"), token=kwargs.get("token"))
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def post_process_semantic_segmentation(self, *args: Any, **kwargs: Any) -> Any:
         """Label maps of the model's outputs; see [`CatSegImageProcessor.post_process_semantic_segmentation`]."""

@@ -14,10 +14,11 @@ import torch
 from transformers import CLIPTokenizer
 
 from ..image_processing_catseg import CatSegImageProcessor
+from ..model_card import write_model_card
 from ..modeling_catseg import CatSegForSemanticSegmentation
 from ..processing_catseg import CatSegProcessor
 from ..vocabularies import load_vocabulary
-from .card import model_card
+from .card import card_facts
 from .checkpoint import read_checkpoint
 from .errors import ConversionError
 from .options import ConversionOptions
@@ -167,7 +168,7 @@ def fixed_input(model: CatSegForSemanticSegmentation) -> dict[str, torch.Tensor]
     dtype = model.dtype
     inputs = {
         "pixel_values": torch.randn(1, 3, config.image_size, config.image_size, generator=generator).to(dtype),
-        "input_ids": model.model.vocabulary_input_ids[:COMPARED_CLASSES].long(),
+        "input_ids": model.model.vocabulary.input_ids[:COMPARED_CLASSES].long(),
     }
     if config.backbone_config is not None:
         # As many patches of the backbone's coarsest map as CLIP has: 16 pixels for each.
@@ -236,7 +237,7 @@ def convert_checkpoint(
         name, labels = _labels(vocabulary, plan, meta)
         image_processor = CatSegImageProcessor(**image_processor_options(plan.code_base, plan.config))
         if tokenizer is False:
-            name, labels = None, []
+            name, labels, processor = None, [], None
             image_processor.save_pretrained(folder)
         else:
             text_config = plan.config.clip_config.text_config
@@ -251,7 +252,7 @@ def convert_checkpoint(
                 model.set_vocabulary(labels, processor(text=labels)["input_ids"])
         logits = _logits(model)
         model.save_pretrained(folder)
-        (folder / "README.md").write_text(model_card(plan, Path(checkpoint).name, name, len(labels)), encoding="utf-8")
+        write_model_card(folder, model, processor, **card_facts(plan, Path(checkpoint).name))
         del model  # Its memory goes before the folder is loaded.
         difference = _compare(folder, logits)
     return ConversionReport(plan=plan, vocabulary=name, num_labels=len(labels), logits_difference=difference)

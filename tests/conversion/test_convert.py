@@ -20,7 +20,9 @@ from catseg_hf.conversion import (
     original_state_dict,
     write_original,
 )
+from catseg_hf.conversion.card import card_facts
 from catseg_hf.conversion.command import main
+from catseg_hf.conversion.plan import plan_conversion
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.vocabularies import load_vocabulary
@@ -71,11 +73,19 @@ def test_the_tokenizer_is_the_real_one(tiny_model_folder: Path) -> None:
     assert input_ids[0, 0, :10].tolist() == [49406, 320, 1125, 539, 320, 2368, 530, 518, 3562, 49407]
 
 
-def test_the_folder_has_a_card_with_a_header(tiny_model_folder: Path) -> None:
+def test_the_folder_has_a_card_that_says_where_it_comes_from(tiny_model_folder: Path) -> None:
     card = (tiny_model_folder / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: image-segmentation\n")
-    assert "coco_stuff_171, 171 classes" in card
-    assert "$" not in card
+    assert "from `model_base.pth`, a CAT-Seg checkpoint of CVPR 2024" in card
+    assert "trained on COCO-Stuff 164k" in card
+
+
+def test_the_card_of_a_released_model_has_the_published_figures_as_text() -> None:
+    shapes = json.loads((ROOT / "tests" / "fixtures" / "keys" / "cvpr_vitb16.json").read_text())
+    plan = plan_conversion({key: tuple(shape) for key, shape in shapes.items()}, ConversionOptions())
+    facts = card_facts(plan, "model_base.pth")
+    assert "| 12.0 | 19.0 | 31.8 | 57.5 | 94.6 | 77.3 |" in facts["published_results"]
+    assert "results" not in facts  # they were not measured here
+    assert facts["base_model"] == "openai/clip-vit-base-patch16"
 
 
 @pytest.mark.parametrize(
