@@ -72,7 +72,7 @@ def load_folder(
             f"{image_folder / image_files[missing[0]]}: looked for "
             f"{label_folder / missing[0]} with one of {LABEL_SUFFIXES}."
         )
-    entries, ids = _classes(vocabulary, ignore_index, reduce_labels)
+    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
     records = [(stem.replace("/", "__"), image_files[stem], label_files[stem]) for stem in sorted(image_files)]
     read = FileReader(image_folder, label_folder, read_label_image, ids)
     return SegmentationDataset(image_folder.resolve().name, "all", entries, records, read, ignore_index=ignore_index)
@@ -131,7 +131,7 @@ def from_hub_dataset(
     for argument, column in (("image_column", image_column), ("label_column", label_column)):
         if column not in dataset.column_names:
             raise ValueError(f"`{argument}={column!r}` is no column of the data set: it has {dataset.column_names}.")
-    entries, ids = _classes(vocabulary, ignore_index, reduce_labels)
+    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
     read = RowReader(dataset, image_column, label_column, ids)
     return SegmentationDataset(name, split, entries, range(len(dataset)), read, ignore_index=ignore_index)
 
@@ -180,7 +180,9 @@ class RowReader:
         return make_sample(f"{index:06d}", image, values, self.ids, image_place, label_place)
 
 
-def _classes(vocabulary: Vocabulary, ignore_index: int, reduce_labels: bool) -> tuple[list[str | list[str]], StoredIds]:
+def classes_and_ids(
+    vocabulary: Vocabulary, ignore_index: int, reduce_labels: bool
+) -> tuple[list[str | list[str]], StoredIds]:
     """The entries of a vocabulary, and what label values stand for."""
     if not 0 <= ignore_index <= 65535:
         raise ValueError(f"`ignore_index` must be from 0 to 65535, got {ignore_index}.")
