@@ -15,12 +15,14 @@ from PIL import Image
 import catseg_hf
 from catseg_hf import CatSegConfig
 from examples.demo import random_checkpoint
+from tests.mini_datasets import write_mini_benchmark
 
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Commands that need the network or would run these tests again.
-NOT_RUN = ("pip install ", "hf download ", "make ")
+# Commands that need the network, take hours (tests/test_examples_finetune.py runs that script) or would run these tests
+# again.
+NOT_RUN = ("pip install ", "hf download ", "accelerate launch ", "make ")
 
 
 def code_blocks(language: str) -> list[str]:
@@ -37,6 +39,10 @@ def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     folder = tmp_path_factory.mktemp("reader")
     (folder / "model_base.pth").symlink_to(tiny_checkpoint)
     Image.effect_noise((90, 60), 80).convert("RGB").save(folder / "photo.jpg")
+    (folder / "photos").mkdir()
+    for name in ("one", "two"):
+        Image.effect_noise((60, 90), 60).convert("RGB").save(folder / "photos" / f"{name}.jpg")
+    write_mini_benchmark("pascal_voc_20", folder / "data", number=2)
     commands = folder / "bin"
     commands.mkdir()
     for name, module in (("python", ""), ("catseg", "-m catseg_hf.cli")):
@@ -55,17 +61,25 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
 def test_readme_commands_and_python_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
     folder, _ = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]
-    assert [command.split()[0] for command in commands] == ["python", "catseg"]
+    assert [command.split()[:2] for command in commands] == [
+        ["python", "-m"],
+        ["catseg", "segment"],
+        ["catseg", "evaluate"],
+    ]
     for command in commands:
         run(["sh", "-c", command], reader)
     assert Image.open(folder / "overlay.png").size[0] == 160
     (folder / "overlay.png").unlink()
 
-    segment, vocabulary = code_blocks("python")
-    run([sys.executable, "-c", segment], reader)
+    assert 0 < json.loads((folder / "results" / "results.json").read_text())["metrics"]["miou_present_in_either"] < 1
+
+    # The blocks build on each other.
+    blocks = code_blocks("python")
+    output = run([sys.executable, "-c", "\n".join(blocks)], reader)
     assert Image.open(folder / "overlay.png").size[0] == 160
-    shown = vocabulary.split("# ")[-1].strip()
-    assert run([sys.executable, "-c", vocabulary], reader).strip() == shown
+    (shown,) = [block.split("# ")[-1].strip() for block in blocks if "load_vocabulary" in block]
+    assert shown in output
+    assert (folder / "my-catseg" / "modeling_catseg.py").is_file()
 
 
 def test_segment_example_runs(tiny_model_folder: Path, reader: tuple[Path, dict[str, str]]) -> None:
@@ -89,10 +103,10 @@ def test_demo_runs_at_full_size_and_says_that_its_weights_are_random(
 
 
 def test_commands_that_are_not_run_exist() -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     code = "\n".join(code_blocks("bash") + re.findall(r"`.*?`", README))
-    named = set(re.findall(r"\bmake (\w+)", code))
-    assert named == {"demo", "test", "quality", "style"} <= set(targets)
+    named = set(re.findall(r"\bmake ([\w-]+)", code))
+    assert named == {"demo", "test", "quality", "style", "test-floor", "test-torchvision"} <= set(targets)
 
 
 def test_links_and_files_that_the_readme_names_exist() -> None:
