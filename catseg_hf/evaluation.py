@@ -24,12 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from catseg_hf import __version__
+from catseg_hf.atomic_files import written_whole
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.datasets.custom import Vocabulary, classes_and_ids
 from catseg_hf.metrics import ConfusionMatrix
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor, Label
-from catseg_hf.progress import Progress, check_identity, written_whole
+from catseg_hf.progress import Progress, check_identity
 from catseg_hf.protocols import PreparedImages, Protocol, Segmenter, prepare_images
 
 

@@ -3,9 +3,6 @@
 
 import copy
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from accelerate.utils import gather_object, reduce
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from catseg_hf.atomic_files import written_whole
 from catseg_hf.metrics import ConfusionMatrix
 
 
@@ -148,21 +146,3 @@ def check_identity(wanted: dict[str, Any], found: dict[str, Any], folder: Path) 
             f"{folder} holds another evaluation, which differs in: {', '.join(differences)}. Results are never mixed: "
             "give another `output`, or delete that folder to begin anew."
         )
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` when all is written, so that nobody finds half a file.
-
-    Args:
-        path (`Path`): The file; one that exists is replaced.
-
-    Returns:
-        A context with the `Path` to write to, of the same ending.
-    """
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from catseg_hf.atomic_files import written_whole
 from catseg_hf.datasets import Sample, SegmentationDataset
 from catseg_hf.evaluation import Evaluation
 from catseg_hf.metrics import ConfusionMatrix
 from catseg_hf.model_card import evaluation_result, update_model_card
-from catseg_hf.progress import written_whole
 from catseg_hf.protocols import Segmenter
 from catseg_hf.visualization import _as_rgb, _best_face, _shortened, overlay
 

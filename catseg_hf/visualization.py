@@ -1,99 +1,35 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of a segmentation: an overlay in colours that most eyes can tell apart, with a legend."""
+"""Pictures of a segmentation: overlays with a legend, outlines, side by side, heat maps.
 
+The colours are those of [`label_colors`]; every text stands beside the photo, never on it.
+"""
+
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from catseg_hf.colors import class_colors, label_colors, perceived_colors
 
-# Of Okabe and Ito (https://jfly.uni-koeln.de/color/), without black and yellow; further colours are found by distance.
-FIRST_COLORS = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
-
-# Machado, Oliveira and Fernandes 2009, severity 1: what protanopes, deuteranopes and tritanopes see, in linear RGB.
-COLOR_VISIONS = np.array(
-    [
-        [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
-    ]
-)
 
 # Looked for, by file name, where Pillow's own font lacks a letter of the labels.
 SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc", "arial.ttf")
+# A picture with text is at least so wide, in pixels.
+MIN_WIDTH = 160
+INK, FAINT_INK = "#1a1a1a", "#666666"
+# Points of the colour map "viridis" (Smith and van der Walt, CC0), which gets lighter evenly for all kinds of eyes.
+HEAT_COLORS = np.array(
+    [(68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142), (33, 144, 141), (39, 173, 129), (92, 200, 99)]
+    + [(170, 220, 50), (253, 231, 37)]
+)
+# Longer side of a panel in a sheet of heat maps, in pixels.
+PANEL_SIZE = 480
 
-
-def perceived_colors(colors: np.ndarray) -> np.ndarray:
-    """Colours as four kinds of eyes see them, in a space where equal distances look equally different (Oklab).
-
-    Args:
-        colors (`np.ndarray` of shape `(number, 3)`): RGB colours, 0 to 255.
-
-    Returns:
-        `np.ndarray` of shape `(number, 4, 3)`: Lightness (0 to 1), green to red, blue to yellow; for normal sight,
-        protanopia, deuteranopia and tritanopia.
-    """
-    values = np.asarray(colors, dtype=np.float64) / 255
-    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    linear = np.einsum("vij,nj->nvi", COLOR_VISIONS, linear).clip(0, 1)
-    # Ottosson 2020, https://bottosson.github.io/posts/oklab/
-    cones = linear @ np.array(
-        [
-            [0.4122214708, 0.2119034982, 0.0883024619],
-            [0.5363325363, 0.6806995451, 0.2817188376],
-            [0.0514459929, 0.1073969566, 0.6299787005],
-        ]
-    )
-    return np.cbrt(cones) @ np.array(
-        [
-            [0.2104542553, 1.9779984951, 0.0259040371],
-            [0.7936177850, -2.4285922050, 0.7827717662],
-            [-0.0040720468, 0.4505937099, -0.8086757660],
-        ]
-    )
-
-
-@cache
-def _color_sequence(number: int) -> tuple[tuple[int, int, int], ...]:
-    levels = np.arange(0, 256, 15)
-    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    perceived = perceived_colors(candidates)
-    normal = perceived[:, 0]
-    # Neither near black nor near white, nor gray: these would be lost in a photo.
-    vivid = (normal[:, 0] > 0.45) & (normal[:, 0] < 0.92) & (np.hypot(normal[:, 1], normal[:, 2]) > 0.07)
-    candidates, perceived = candidates[vivid], perceived[vivid]
-
-    colors = list(FIRST_COLORS)
-    distance = np.full(len(candidates), np.inf)
-    for index in range(max(number, len(colors))):
-        if index == len(colors):
-            # The candidate that is farthest from all colours so far, for the eye that tells it least apart.
-            colors.append(tuple(int(value) for value in candidates[distance.argmax()]))
-        difference = np.linalg.norm(perceived - perceived_colors([colors[index]]), axis=-1)
-        # Normal sight, that of most, asks for larger differences.
-        distance = np.minimum(distance, (difference * [0.7, 1, 1, 1]).min(axis=1))
-    return tuple(colors[:number])
-
-
-def class_colors(number: int) -> np.ndarray:
-    """Colours of the classes 0, 1, 2, …; a class's colour does not depend on how many there are.
-
-    The first six are those of Okabe and Ito. Each further one is as far as can be from all before it, also for
-    colour-blind eyes. About twenty are told apart easily; beyond that, read a picture by its legend.
-
-    Args:
-        number (`int`): How many colours, 0 or more.
-
-    Returns:
-        `np.ndarray` of shape `(number, 3)` and type `uint8`: RGB colours.
-    """
-    # Rounding up keeps the search from being repeated for every number.
-    colors = _color_sequence(max(64, 1 << (number - 1).bit_length() if number else 0))
-    return np.array(colors[:number], dtype=np.uint8).reshape(-1, 3)
+Entry = tuple[str, str, tuple[int, int, int]]
 
 
 def overlay(
@@ -107,7 +43,7 @@ def overlay(
 ) -> Image.Image:
     """Draws a segmentation over its photo, with a legend below it that covers nothing.
 
-    Each class is filled with its colour of [`class_colors`] and edged with it. The legend lists the classes that are in
+    Each class is filled with its colour of [`label_colors`] and edged with it. The legend lists the classes that are in
     the picture, the largest first, with their share of its area.
 
     Args:
@@ -144,59 +80,204 @@ def overlay(
     (200, 100)
     ```
     """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"`opacity` must be between 0 and 1, got {opacity}.")
+    ids, entries = _classes(image, segmentation, labels, background_id)
+    picture = _painted(image, ids, labels, opacity)
+    return _with_legend(picture, entries, font) if legend else picture
+
+
+def contours(
+    image: Image.Image,
+    segmentation: Any,
+    labels: Sequence[str | Sequence[str]],
+    legend: bool = True,
+    background_id: int | None = None,
+    font: str | Path | None = None,
+) -> Image.Image:
+    """Draws only the outlines of the classes, so that the photo keeps its colours.
+
+    On each side of a border runs a line in the colour of the class there; a thin dark line between the two sets them
+    off from each other and from any photo.
+
+    Args:
+        image, segmentation, labels, legend, background_id, font: As for [`overlay`].
+
+    Returns:
+        `PIL.Image.Image`: The picture, RGB.
+
+    Raises:
+        ValueError: If `segmentation` does not fit the photo or the labels.
+    """
+    ids, entries = _classes(image, segmentation, labels, background_id)
+    colors = Image.fromarray(_colors_and_none(labels)[ids])
+    picture = _as_rgb(image)
+    thin = max(1, round(min(image.size) / 600))
+    wide = max(2, 4 * thin)
+    picture.paste(colors, mask=Image.fromarray(_edges(ids, wide) & (ids < len(labels))))
+    picture.paste(INK, mask=Image.fromarray(_edges(ids, thin)))
+    return _with_legend(picture, entries, font) if legend else picture
+
+
+def side_by_side(
+    image: Image.Image,
+    segmentation: Any,
+    labels: Sequence[str | Sequence[str]],
+    opacity: float = 0.55,
+    background_id: int | None = None,
+    font: str | Path | None = None,
+) -> Image.Image:
+    """Puts the photo and its overlay next to each other, or below each other where the photo is wide.
+
+    Args:
+        image, segmentation, labels, opacity, background_id, font: As for [`overlay`].
+
+    Returns:
+        `PIL.Image.Image`: The picture, RGB, with one legend below both.
+
+    Raises:
+        ValueError: As for [`overlay`].
+    """
+    painted = overlay(image, segmentation, labels, opacity, legend=False, background_id=background_id)
+    _, entries = _classes(image, segmentation, labels, background_id)
+    return _with_legend(_sheet([_as_rgb(image), painted], 1 if image.width > 2 * image.height else 2), entries, font)
+
+
+def heat_map(
+    image: Image.Image,
+    scores: Any,
+    label: str | Sequence[str] = "",
+    limits: tuple[float, float] | None = (0.0, 1.0),
+    font: str | Path | None = None,
+) -> Image.Image:
+    """Shows where in the photo a class scores high, from dark blue (low) to yellow (high), over the photo in gray.
+
+    Args:
+        image (`PIL.Image.Image`): The photo, of any mode.
+        scores (`torch.Tensor` or `np.ndarray` of shape `(height, width)`):
+            Scores of one class, as `post_process_class_scores` returns them for each; of the photo's size, or smaller,
+            and then enlarged.
+        label (`str` or `Sequence[str]`, *optional*): Name of the class, written below the photo.
+        limits (`tuple[float, float]`, *optional*, defaults to `(0.0, 1.0)`):
+            What the ends of the colour scale stand for; scores beyond are drawn like the ends. `None`: the lowest and
+            the highest of the scores, as for the raw logits of MMSegmentation's models.
+        font (`str` or `Path`, *optional*): As for [`overlay`].
+
+    Returns:
+        `PIL.Image.Image`: The picture, RGB, with the colour scale below the photo.
+
+    Raises:
+        ValueError: If `scores` has not two dimensions, holds anything but finite numbers, or `limits` are not rising.
+
+    Example:
+
+    ```python
+    >>> scores = processor.post_process_class_scores(outputs, target_sizes=[(image.height, image.width)])[0]
+    >>> heat_map(image, scores[0], "cat").save("cat.png")
+    ```
+    """
+    values = _score_map(scores)
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
+    if limits is None and low == high:
+        high = low + 1.0
+    if not low < high:
+        raise ValueError(f"`limits` must be two rising numbers, such as (0, 1), got {limits}.")
+    strength = Image.fromarray(((values - low) / (high - low)).clip(0, 1)).resize(image.size, Image.Resampling.BILINEAR)
+    steps = (np.asarray(strength) * 255).round().astype(np.uint8)
+    ramp = _heat_ramp()
+    gray = ImageOps.autocontrast(_as_rgb(image).convert("L")).convert("RGB")
+    picture = Image.blend(gray, Image.fromarray(ramp[steps]), 0.65)
+    name = label if isinstance(label, str) else ", ".join(label)
+    return _with_scale(picture, name, (low, high), font)
+
+
+def heat_maps(
+    image: Image.Image,
+    scores: Any,
+    labels: Sequence[str | Sequence[str]],
+    limits: tuple[float, float] | None = (0.0, 1.0),
+    font: str | Path | None = None,
+) -> Image.Image:
+    """Puts the heat maps of several classes on one sheet, the photo reduced to at most 480 pixels for each.
+
+    Args:
+        image (`PIL.Image.Image`): The photo, of any mode.
+        scores (`torch.Tensor` or `np.ndarray` of shape `(T, height, width)`):
+            Scores of all classes, as `post_process_class_scores` returns them for one image; of any height and width.
+        labels (`Sequence[str | Sequence[str]]`): Names of the T classes.
+        limits (`tuple[float, float]`, *optional*, defaults to `(0.0, 1.0)`):
+            As for [`heat_map`]; with `None`, lowest and highest of the scores of all classes.
+        font (`str` or `Path`, *optional*): As for [`overlay`].
+
+    Returns:
+        `PIL.Image.Image`: The sheet, RGB.
+
+    Raises:
+        ValueError: If there is not one map for each label, or as for [`heat_map`].
+    """
+    if len(scores) != len(labels) or not len(labels):
+        raise ValueError(f"`scores` holds {len(scores)} maps for {len(labels)} `labels`: give one for each class.")
+    if limits is None:
+        low, high = min(float(values.min()) for values in scores), max(float(values.max()) for values in scores)
+        limits = (low, high if high > low else low + 1.0)
+    small = _as_rgb(image)
+    small.thumbnail((PANEL_SIZE, PANEL_SIZE))
+    panels = []
+    for values, label in zip(scores, labels, strict=True):
+        reduced = Image.fromarray(_score_map(values)).resize(small.size, Image.Resampling.BILINEAR)
+        panels.append(heat_map(small, np.asarray(reduced), label, limits, font))
+    # About as wide as high.
+    width, height = panels[0].size
+    return _sheet(panels, max(1, round(math.sqrt(len(panels) * height / width))))
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+
+def _classes(
+    image: Image.Image, segmentation: Any, labels: Sequence[str | Sequence[str]], background_id: int | None
+) -> tuple[np.ndarray, list[Entry]]:
+    """The class ids, background as `len(labels)`, and what the legend says of the classes that are in the picture."""
     ids = np.asarray(segmentation.cpu() if hasattr(segmentation, "cpu") else segmentation)
     if ids.shape != (image.height, image.width):
         raise ValueError(
             f"`segmentation` of shape {ids.shape} does not fit the photo of height {image.height} and width "
             f"{image.width}: give `target_sizes=[(image.height, image.width)]` to `post_process_semantic_segmentation`."
         )
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"`opacity` must be between 0 and 1, got {opacity}.")
-    shown, counts = np.unique(ids, return_counts=True)
-    areas = {int(index): count / ids.size for index, count in zip(shown, counts, strict=True) if index != background_id}
-    if areas and not 0 <= min(areas) <= max(areas) < len(labels):
+    is_background = np.zeros(ids.shape, dtype=bool) if background_id is None else ids == background_id
+    classes = ids[~is_background]
+    if classes.size and not 0 <= classes.min() <= classes.max() < len(labels):
         raise ValueError(
-            f"`segmentation` has class ids from {min(areas)} to {max(areas)}, but there are {len(labels)} `labels`, "
-            f"for the ids 0 to {len(labels) - 1}: give the labels it was made with, or name the id of pixels without a "
-            "class as `background_id`."
+            f"`segmentation` has class ids from {classes.min()} to {classes.max()}, but there are {len(labels)} "
+            f"`labels`, for the ids 0 to {len(labels) - 1}: give the labels it was made with, or name the id of pixels "
+            "without a class as `background_id`."
         )
-    if background_id is not None:
-        ids = np.where(ids == background_id, len(labels), ids)
-
-    # The entry after the last class stands for uncoloured pixels.
-    colors = np.concatenate([class_colors(len(labels)), np.zeros((1, 3), dtype=np.uint8)])
-    strength = np.full(len(labels) + 1, round(opacity * 255), dtype=np.uint8)
-    strength[-1] = 0
-    painted = Image.fromarray(colors[ids])
-    photo = _as_rgb(image)
-    picture = Image.composite(painted, photo, Image.fromarray(strength[ids]))
-    edges = _edges(ids, width=max(1, round(min(image.size) / 300))) & (ids < len(labels))
-    picture.paste(painted, mask=Image.fromarray(edges))
-    if not legend:
-        return picture
-
-    entries = []
-    for index, area in sorted(areas.items(), key=lambda item: -item[1]):
-        label = labels[index]
+    colors, entries = label_colors(labels), []
+    counts = np.bincount(classes.astype(np.int64), minlength=len(labels))
+    for index in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
+        label, area = labels[index], counts[index] / ids.size
         name = label if isinstance(label, str) else ", ".join(label)
         share = f"{area:.0%}" if area >= 0.01 else "<1%"
         entries.append((name, share, tuple(int(value) for value in colors[index])))
-    return _with_legend(picture, entries, font)
+    # The smallest type that holds them: large photos are drawn much faster.
+    return np.where(is_background, len(labels), ids).astype(np.min_scalar_type(len(labels))), entries
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """The photo as 8-bit RGB, on white; 16-bit gray values are scaled down, which Pillow would not do."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    photo = Image.new("RGB", image.size, "white")
-    photo.paste(image, mask=image.getchannel("A"))
-    return photo
+def _painted(image: Image.Image, ids: np.ndarray, labels: Sequence[str | Sequence[str]], opacity: float) -> Image.Image:
+    """The photo with its classes filled and edged."""
+    colors = _colors_and_none(labels)
+    strength = np.full(len(labels) + 1, round(opacity * 255), dtype=np.uint8)
+    strength[-1] = 0
+    painted = Image.fromarray(colors[ids])
+    picture = Image.composite(painted, _as_rgb(image), Image.fromarray(strength[ids]))
+    edges = _edges(ids, width=max(1, round(min(image.size) / 300))) & (ids < len(labels))
+    picture.paste(painted, mask=Image.fromarray(edges))
+    return picture
+
+
+def _colors_and_none(labels: Sequence[str | Sequence[str]]) -> np.ndarray:
+    """The colours of the labels and an entry for pixels without a class."""
+    return np.concatenate([label_colors(labels), np.zeros((1, 3), dtype=np.uint8)])
 
 
 def _edges(ids: np.ndarray, width: int) -> np.ndarray:
@@ -214,13 +295,58 @@ def _edges(ids: np.ndarray, width: int) -> np.ndarray:
     return edges
 
 
-def _with_legend(
-    picture: Image.Image, entries: list[tuple[str, str, tuple[int, int, int]]], font: str | Path | None
-) -> Image.Image:
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """The photo as 8-bit RGB, on white; 16-bit gray values are scaled down, which Pillow would not do."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    photo = Image.new("RGB", image.size, "white")
+    photo.paste(image, mask=image.getchannel("A"))
+    return photo
+
+
+def _score_map(scores: Any) -> np.ndarray:
+    values = np.asarray(scores.float().cpu() if hasattr(scores, "cpu") else scores, dtype=np.float32)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"`scores` of one class must be of shape (height, width), got {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError("`scores` must be finite numbers, but some are not.")
+    return values
+
+
+def _heat_ramp() -> np.ndarray:
+    """256 colours from low to high, uint8 of shape (256, 3)."""
+    place = np.linspace(0, len(HEAT_COLORS) - 1, 256)
+    channels = [np.interp(place, range(len(HEAT_COLORS)), HEAT_COLORS[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+# ---- text beside pictures -------------------------------------------------------------------------------------------
+
+
+def _sheet(pictures: list[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size, row by row, on white."""
+    width, height = pictures[0].size
+    gap = max(2, round(min(width, height) / 40))
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (column * (width + gap), row * (height + gap)))
+    return sheet
+
+
+def _with_legend(picture: Image.Image, entries: list[Entry], font: str | Path | None) -> Image.Image:
     """Adds a white strip below the picture, with a swatch, a name and a share for each entry, in columns."""
-    width = max(picture.width, 160)
+    width = max(picture.width, MIN_WIDTH)
     face = _best_face("".join(name for name, _, _ in entries)) if font is None else str(font)
-    size = min(max(round(min(picture.size) / 24), 12), 96)
+    size = _letter_size(picture)
     while True:
         letters = ImageFont.load_default(size) if face is None else ImageFont.truetype(face, size)
         row_height, gap = round(size * 1.6), round(size * 0.6)
@@ -245,9 +371,37 @@ def _with_legend(
         left, middle = gap + column * column_width, picture.height + gap + row * row_height + row_height // 2
         top = middle - size // 2
         draw.rectangle((left, top, left + size, top + size), fill=color, outline="#808080")
-        draw.text((left + size + gap, middle), _shortened(name, letters, name_width), "#1a1a1a", letters, "lm")
-        draw.text((left + fixed_width + name_width, middle), share, "#666666", letters, "rm")
+        draw.text((left + size + gap, middle), _shortened(name, letters, name_width), INK, letters, "lm")
+        draw.text((left + fixed_width + name_width, middle), share, FAINT_INK, letters, "rm")
     return canvas
+
+
+def _with_scale(picture: Image.Image, name: str, limits: tuple[float, float], font: str | Path | None) -> Image.Image:
+    """Adds a white strip below the picture, with a name on the left and the colour scale on the right."""
+    width = max(picture.width, MIN_WIDTH)
+    face = _best_face(name) if font is None else str(font)
+    size = _letter_size(picture)
+    letters = ImageFont.load_default(size) if face is None else ImageFont.truetype(face, size)
+    gap, strip = round(size * 0.6), round(size * 1.6)
+    canvas = Image.new("RGB", (width, picture.height + strip + gap), "white")
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    middle = picture.height + (strip + gap) // 2
+    low, high = (f"{limit:.3g}" for limit in limits)
+    bar = max(24, min(size * 6, width // 3))
+    right = width - gap - math.ceil(letters.getlength(high))
+    left = right - gap // 2 - bar
+    steps = np.linspace(0, 255, bar).round().astype(int)
+    canvas.paste(Image.fromarray(np.tile(_heat_ramp()[steps], (size, 1, 1))), (left, middle - size // 2))
+    draw.text((right, middle), high, FAINT_INK, letters, "lm")
+    draw.text((left - gap // 2, middle), low, FAINT_INK, letters, "rm")
+    room = left - gap // 2 - math.ceil(letters.getlength(low)) - 2 * gap
+    draw.text((gap, middle), _shortened(name, letters, room), INK, letters, "lm")
+    return canvas
+
+
+def _letter_size(picture: Image.Image) -> int:
+    return min(max(round(min(picture.size) / 24), 12), 96)
 
 
 def _best_face(text: str) -> str | None:
@@ -273,9 +427,17 @@ def _shortened(name: str, letters: ImageFont.FreeTypeFont, width: float) -> str:
     """The name, cut with an ellipsis where it is wider than `width` pixels."""
     if letters.getlength(name) <= width:
         return name
-    while name and letters.getlength(name + "…") > width:
-        name = name[:-1]
-    return name.rstrip(" ,") + "…"
+    length = bisect_right(range(len(name)), width, key=lambda length: letters.getlength(name[:length] + "…")) - 1
+    return name[: max(0, length)].rstrip(" ,") + "…"
 
 
-__all__ = ["class_colors", "overlay"]
+__all__ = [
+    "class_colors",
+    "contours",
+    "heat_map",
+    "heat_maps",
+    "label_colors",
+    "overlay",
+    "perceived_colors",
+    "side_by_side",
+]

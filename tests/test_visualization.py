@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 
-from catseg_hf.visualization import class_colors, overlay, perceived_colors
+from catseg_hf.visualization import _shortened, contours, heat_map, heat_maps, label_colors, overlay, side_by_side
 
 
 def stripes(height: int, width: int, number: int) -> np.ndarray:
@@ -17,31 +17,10 @@ def gray(height: int, width: int) -> Image.Image:
     return Image.new("RGB", (width, height), (128, 128, 128))
 
 
-@pytest.mark.parametrize(("number", "least"), [(6, 0.07), (12, 0.07), (20, 0.06), (60, 0.03)])
-def test_colors_differ_for_every_kind_of_eyes(number: int, least: float) -> None:
-    perceived = perceived_colors(class_colors(number))
-    distance = np.linalg.norm(perceived[:, None] - perceived[None], axis=-1)
-    distance[np.arange(number), np.arange(number)] = np.inf
-    assert distance.min() > least
-
-
-def test_perceived_colors_match_published_values() -> None:
-    normal = perceived_colors(np.array([[255, 255, 255], [255, 0, 0], [0, 0, 255]]))[:, 0]
-    expected = [[1.0, 0.0, 0.0], [0.628, 0.225, 0.126], [0.452, -0.032, -0.312]]
-    np.testing.assert_allclose(normal, expected, atol=1e-3)
-
-
-@pytest.mark.parametrize("number", [0, 1, 6, 64, 65, 200])
-def test_colors_do_not_depend_on_how_many_there_are(number: int) -> None:
-    colors = class_colors(number)
-    assert colors.shape == (number, 3) and colors.dtype == np.uint8
-    np.testing.assert_array_equal(colors, class_colors(300)[:number])
-
-
 def test_overlay_without_legend_blends_each_class_with_its_color() -> None:
     picture = np.asarray(overlay(gray(30, 90), stripes(30, 90, 3), ["a", "b", "c"], opacity=0.5, legend=False))
     assert picture.shape == (30, 90, 3)
-    for index, color in enumerate(class_colors(3).astype(float)):
+    for index, color in enumerate(label_colors(["a", "b", "c"]).astype(float)):
         np.testing.assert_allclose(picture[15, 30 * index + 15], color / 2 + 64, atol=1.5)
         # The border to the next class is opaque.
         np.testing.assert_array_equal(picture[15, 30 * index + (29 if index < 2 else 0)], color)
@@ -64,7 +43,7 @@ def test_the_legend_is_below_the_photo_and_has_the_colors_of_the_classes_in_it()
     without = np.asarray(overlay(gray(100, 200), ids, ["left", "absent", "right"], legend=False))
     np.testing.assert_array_equal(picture[:100], without)
     legend = picture[100:].reshape(-1, 3)
-    shown = [(legend == color).all(axis=1).sum() for color in class_colors(3)]
+    shown = [(legend == color).all(axis=1).sum() for color in label_colors(["left", "absent", "right"])]
     assert shown[0] > 50 and shown[1] == 0 and shown[2] > 50
 
 
@@ -72,8 +51,12 @@ def test_the_legend_is_below_the_photo_and_has_the_colors_of_the_classes_in_it()
 @pytest.mark.parametrize("number", [1, 10, 60])
 def test_any_size_and_number_of_labels(size: tuple[int, int], number: int) -> None:
     labels = [[f"class {index}", "synonym with a long name " * 5] for index in range(number)]
-    picture = overlay(gray(*size), stripes(*size, number), labels)
-    assert picture.mode == "RGB"
+    for draw in (overlay, contours):
+        picture = draw(gray(*size), stripes(*size, number), labels)
+        assert picture.mode == "RGB"
+        assert picture.width == max(size[1], 160) and picture.height > size[0]
+    assert side_by_side(gray(*size), stripes(*size, number), labels).height > size[0]
+    picture = heat_map(gray(*size), np.zeros(size), labels[0])
     assert picture.width == max(size[1], 160) and picture.height > size[0]
 
 
@@ -112,3 +95,90 @@ def test_photo_and_labels_that_do_not_fit_are_refused() -> None:
         overlay(gray(20, 30), stripes(20, 30, 3) - 1, ["a", "b"])
     with pytest.raises(ValueError, match="`opacity` must be between 0 and 1, got 55"):
         overlay(gray(20, 30), stripes(20, 30, 1), ["a"], opacity=55)
+
+
+def test_contours_leave_the_photo_as_it_is_beside_the_borders() -> None:
+    labels = ["a", "b"]
+    picture = np.asarray(contours(gray(60, 90), stripes(60, 90, 2), labels, legend=False))
+    assert (picture[:, :40] == 128).all() and (picture[:, 50:] == 128).all()
+    left, right = label_colors(labels)
+    # From left to right: the class's colour, a dark line, the other class's colour.
+    np.testing.assert_array_equal(picture[30, 41:44], np.tile(left, (3, 1)))
+    assert picture[30, 44:46].max() < 40
+    np.testing.assert_array_equal(picture[30, 46:49], np.tile(right, (3, 1)))
+
+
+def test_contours_around_background_are_on_the_side_of_the_class() -> None:
+    ids = np.where(stripes(60, 90, 2) == 1, -1, 0)
+    picture = np.asarray(contours(gray(60, 90), ids, ["a"], legend=False, background_id=-1))
+    assert (picture[:, 46:] == 128).all() and (picture[30, 42] == label_colors(["a"])[0]).all()
+
+
+@pytest.mark.parametrize(("height", "width", "place"), [(60, 90, (0, 92)), (40, 90, (42, 0))])
+def test_side_by_side_has_the_photo_and_its_overlay(height: int, width: int, place: tuple[int, int]) -> None:
+    ids = stripes(height, width, 2)
+    picture = np.asarray(side_by_side(gray(height, width), ids, ["a", "b"]))
+    # Narrow sheets are centred above their legend.
+    margin = max(0, 160 - width) // 2 if place[0] else 0
+    assert (picture[:height, margin : margin + width] == 128).all()
+    top, left = place
+    expected = np.asarray(overlay(gray(height, width), ids, ["a", "b"], legend=False))
+    np.testing.assert_array_equal(picture[top : top + height, margin + left : margin + left + width], expected)
+    assert picture.shape[0] > top + height
+
+
+def test_heat_maps_get_lighter_with_the_score() -> None:
+    scores = np.broadcast_to(np.linspace(0, 1, 300), (200, 300))
+    picture = np.asarray(heat_map(gray(200, 300), torch.from_numpy(scores.copy()), "cat").convert("L")).astype(int)
+    assert (np.diff(picture[100, :300]) >= -1).all() and picture[100, 299] > picture[100, 0] + 80
+    # Scores of a smaller map are enlarged, and those beyond the limits drawn like the ends.
+    small = np.asarray(heat_map(gray(200, 300), scores[:50, ::6] * 2, "cat", limits=(0, 2)).convert("L")).astype(int)
+    assert np.abs(small[100, 10:290] - picture[100, 10:290]).max() < 6
+    high = heat_map(gray(200, 300), scores + 5, "cat")
+    assert high.getpixel((10, 10)) == high.getpixel((290, 190))
+    by_themselves = heat_map(gray(200, 300), 7 * scores - 3, "cat", limits=None)
+    assert np.abs(np.asarray(by_themselves.convert("L")).astype(int)[100, :300] - picture[100, :300]).max() <= 2
+
+
+def test_the_scale_of_a_heat_map_has_its_colors_and_its_limits() -> None:
+    plain = np.asarray(heat_map(gray(100, 300), np.zeros((100, 300)), ""))
+    named = np.asarray(heat_map(gray(100, 300), np.zeros((100, 300)), ["cat", "kitten"]))
+    legend = plain[100:].reshape(-1, 3)
+    for color in ((68, 1, 84), (253, 231, 37)):
+        assert (np.abs(legend.astype(int) - color).max(axis=1) <= 3).any()
+    assert (plain[:100] == named[:100]).all() and (plain[100:] != named[100:]).any()
+    constant = heat_map(gray(100, 300), np.full((100, 300), 3.0), "", limits=None)
+    assert constant.size == (300, plain.shape[0])
+
+
+@pytest.mark.parametrize("number", [1, 10, 60])
+def test_a_sheet_of_heat_maps_has_one_for_each_class(number: int) -> None:
+    scores = torch.linspace(0, 1, number)[:, None, None].expand(number, 30, 40)
+    sheet = heat_maps(gray(1500, 2000), scores, [f"class {index}" for index in range(number)])
+    panel = heat_map(gray(360, 480), np.zeros((3, 4)), "x")
+    columns, rows = round(sheet.width / panel.width), round(sheet.height / panel.height)
+    assert columns * rows >= number > columns * (rows - 1) and columns <= 2 * rows <= 4 * columns
+    single = heat_map(gray(360, 480), np.zeros((3, 4)), "class 0")
+    np.testing.assert_array_equal(np.asarray(sheet)[:360, :480], np.asarray(single)[:360])
+
+
+def test_scores_that_cannot_be_drawn_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"of shape \(height, width\), got \(2, 20, 30\)"):
+        heat_map(gray(20, 30), np.zeros((2, 20, 30)))
+    with pytest.raises(ValueError, match="`scores` must be finite"):
+        heat_map(gray(20, 30), np.full((20, 30), np.nan))
+    with pytest.raises(ValueError, match=r"two rising numbers, such as \(0, 1\), got \(1, 0\)"):
+        heat_map(gray(20, 30), np.zeros((20, 30)), limits=(1, 0))
+    with pytest.raises(ValueError, match="holds 2 maps for 1 `labels`"):
+        heat_maps(gray(20, 30), np.zeros((2, 20, 30)), ["a"])
+
+
+def test_long_names_are_cut_to_the_width() -> None:
+    letters = ImageFont.load_default(20)
+    name = "a name, that is rather long"
+    widths = [letters.getlength(_shortened(name, letters, width)) for width in range(20, 400, 7)]
+    assert all(found <= width for found, width in zip(widths, range(20, 400, 7), strict=True))
+    assert widths == sorted(widths) and _shortened(name, letters, 400) == name
+    assert _shortened(name, letters, 1) == "…"
+    # Not one letter less than there is room for.
+    assert _shortened(name, letters, letters.getlength("a nam…")) == "a nam…"

@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from catseg_hf.progress import written_whole
+from catseg_hf.atomic_files import written_whole
 
 
 STATE_FILE = "catseg_state.json"

@@ -1,0 +1,31 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Files and folders that are there as a whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path to write a file or a folder to, which becomes `path` at the end, so that nobody finds half of it.
+
+    Args:
+        path (`Path`): The file, which is replaced if it exists, or a folder that does not exist.
+
+    Returns:
+        A context with the `Path` to write to, of the same ending.
+    """
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        unfinished.unlink(missing_ok=True)
+
+
+__all__ = ["written_whole"]
