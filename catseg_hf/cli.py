@@ -166,7 +166,7 @@ def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[
 
     Raises:
         ValueError: If both are given, or a label cannot be used.
-        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such file or vocabulary.
     """
     from catseg_hf import load_vocabulary, parse_labels
 

@@ -632,12 +632,13 @@ class CatSegAggregator(nn.Module):
 
     def _kept_classes(self, cost_volume: torch.Tensor) -> torch.Tensor | None:
         # B, T, P, h, w -> B, kept: ids of the classes with the highest similarities, in order; None if all are kept
-        num_classes = num_kept = cost_volume.shape[1]
-        if self.config.truncate_classes and self.config.class_padding_length > 0:
-            num_kept = min(num_kept, self.config.class_padding_length)
+        num_kept, limit = cost_volume.shape[1], self.config.class_padding_length
+        truncates = self.config.truncate_classes and 0 < limit < num_kept
         rejects = self.config.early_rejection is not None and not self.training
-        if num_kept == num_classes and not rejects:
+        if not truncates and not rejects:
             return None
+        if truncates:
+            num_kept = limit
         best = cost_volume.flatten(2).amax(dim=-1)
         if rejects:
             # One number for all views, that of the view with the most.

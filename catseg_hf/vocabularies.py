@@ -31,8 +31,7 @@ def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
         there are several (of the shipped ones only in `"ade20k_847"`).
 
     Raises:
-        FileNotFoundError: If there is no shipped vocabulary and no file of that name.
-        ValueError: If the file has no class, or is no text.
+        ValueError: If there is no shipped vocabulary and no file of that name, or the file has no class or is no text.
 
     Example:
 
@@ -46,7 +45,7 @@ def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
     available = available_vocabularies()
     file = files("catseg_hf") / "vocabularies" / f"{name}.txt" if name in available else Path(name).expanduser()
     if not file.is_file():
-        raise FileNotFoundError(
+        raise ValueError(
             f"There is no vocabulary {os.fspath(name)!r}, nor a file of that name: use one of {', '.join(available)}, "
             "or a text file with one class a line."
         )

@@ -439,7 +439,7 @@ def test_vocabulary_file(folders: tuple[Path, Path], tmp_path: Path) -> None:
     for path in (tmp_path / "classes.txt", str(tmp_path / "classes.txt")):
         assert load_folder(*folders, path).vocabulary == ["cat", ["grass", "lawn"], "sky"]
     assert load_folder(*folders, "ade20k_150").vocabulary == load_vocabulary("ade20k_150")
-    with pytest.raises(FileNotFoundError, match="no vocabulary 'classes'.*pascal_voc_20b"):
+    with pytest.raises(ValueError, match="no vocabulary 'classes'.*pascal_voc_20b"):
         load_folder(*folders, "classes")
     with pytest.raises(ValueError, match="Labels 1 and 2 are the same"):
         load_folder(*folders, ["cat", "cat"])

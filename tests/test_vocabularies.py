@@ -70,5 +70,5 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(FileNotFoundError, match="no vocabulary 'ade20k'.*ade20k_150.*pascal_voc_20b"):
+    with pytest.raises(ValueError, match="no vocabulary 'ade20k'.*ade20k_150.*pascal_voc_20b"):
         load_vocabulary("ade20k")
