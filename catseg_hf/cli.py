@@ -165,8 +165,7 @@ def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[
         `list[str | list[str]]`, *optional*: `None` where neither is given.
 
     Raises:
-        ValueError: If both are given, or a label cannot be used.
-        ValueError: If there is no such file or vocabulary.
+        ValueError: If both are given, a label cannot be used, or there is no such file or vocabulary.
     """
     from catseg_hf import load_vocabulary, parse_labels
 

@@ -160,7 +160,6 @@ def evaluate(
     results = {
         "model": {
             "name": model.name_or_path,
-            "revision": getattr(model.config, "_commit_hash", None),
             "weights_sha256": identity["weights_sha256"],
         },
         "dataset": {

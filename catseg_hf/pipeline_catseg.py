@@ -43,7 +43,8 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         tokenizer (`CLIPTokenizer`, *optional*), image_processor ([`CatSegImageProcessor`], *optional*):
             Given both, they form the processor, with the model's own prompt templates.
         processor ([`CatSegProcessor`], *optional*):
-            Wins over these two. Without any, the processor saved with the model is loaded.
+            Wins over these two. Without any, the processor saved with the model is loaded, of a model object from the
+            Hub that of the main branch: a model does not know its revision.
         kwargs: `device`, `batch_size`, `num_workers`, as for every pipeline, and the arguments of a call, which then
             hold for all calls.
 

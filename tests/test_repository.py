@@ -15,6 +15,7 @@ from PIL import Image
 import catseg_hf
 from catseg_hf import CatSegConfig
 from examples.demo import random_checkpoint
+from tests import hub
 from tests.mini_datasets import write_mini_benchmark
 
 
@@ -59,7 +60,7 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
 
 
 def test_readme_commands_and_python_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
-    folder, _ = reader
+    folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]
     assert [command.split()[:2] for command in commands] == [
         ["python", "-m"],
@@ -75,7 +76,11 @@ def test_readme_commands_and_python_run_in_order(reader: tuple[Path, dict[str, s
 
     # The blocks build on each other.
     blocks = code_blocks("python")
-    output = run([sys.executable, "-c", "\n".join(blocks)], reader)
+    with hub.serve() as loopback_hub:
+        connected = {"HF_ENDPOINT": loopback_hub.endpoint, "HF_TOKEN": hub.TOKEN, "HF_HUB_DISABLE_XET": "1"}
+        connected |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "cache")}
+        output = run([sys.executable, "-c", "\n".join(blocks)], (folder, {**environment, **connected}))
+        assert loopback_hub.repositories["user/catseg-plants"].private
     assert Image.open(folder / "overlay.png").size[0] == 160
     (shown,) = [block.split("# ")[-1].strip() for block in blocks if "load_vocabulary" in block]
     assert shown in output
