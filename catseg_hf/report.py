@@ -137,7 +137,7 @@ def results_table(results: dict[str, Any]) -> str:
         ("Protocol", ", ".join([protocol["name"].replace("_", " "), *edges])),
         ("Test-time augmentation", augmentation if scales else "none"),
         ("Images", f"{results['num_images']:,} of {dataset['num_images']:,}"),
-        ("Model", f"{model['name']}{', revision ' + model['revision'] if model['revision'] else ''}"),
+        ("Model", model["name"]),
         ("Weights (SHA-256)", model["weights_sha256"][:16]),
         ("Speed", f"{speed['images_per_second']:.3g} images a second, {_device(speed)}"),
         ("Peak memory", f"{_gigabytes(memory['peak_bytes'])} (weights: {_gigabytes(memory['weights_bytes'])})"),
