@@ -1115,7 +1115,7 @@ class CatSegImageProcessorPil(_CatSegImageProcessorMixin, PilBackend):
 if is_torchvision_available():
     from transformers.image_processing_backends import TorchvisionBackend
 
-    class CatSegImageProcessor(_CatSegImageProcessorMixin, TorchvisionBackend):
+    class CatSegImageProcessor(_CatSegImageProcessorMixin, TorchvisionBackend):  # noqa: D101
         __doc__ = CatSegImageProcessorPil.__doc__.replace("that needs Pillow only", "for the torchvision backend")
 
 else:

@@ -863,7 +863,7 @@ class CatSegPreTrainedModel(PreTrainedModel):
         return self._catseg_model.clip.text_model.embeddings.token_embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the token embeddings of CLIP's text tower."""
+        """Replaces the token embeddings of CLIP's text tower by `value`."""
         self._catseg_model.clip.text_model.embeddings.token_embedding = value
 
     @classmethod
@@ -1102,6 +1102,9 @@ class CatSegModel(CatSegPreTrainedModel):
     def check_inputs(self, pixel_values: torch.Tensor, backbone_pixel_values: torch.Tensor | None) -> None:
         """Refuses image tensors that do not fit the model or each other.
 
+        Args:
+            pixel_values, backbone_pixel_values: As for [`CatSegModel.forward`].
+
         Raises:
             ValueError: With the shape that was given and the one that is needed.
         """
@@ -1151,7 +1154,7 @@ class CatSegModel(CatSegPreTrainedModel):
     def requested_outputs(
         self, output_hidden_states: bool | int | list[int] | None, output_attentions: bool | None
     ) -> tuple[bool | int | list[int], bool]:
-        """Fills in the configuration's defaults."""
+        """`output_hidden_states` and `output_attentions`, or the configuration's defaults for them."""
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if output_attentions is None:
@@ -1291,7 +1294,10 @@ class CatSegModel(CatSegPreTrainedModel):
         self._text_cache.clear()
 
     def train(self, mode: bool = True) -> "CatSegModel":
-        """Sets the mode; with `config.freeze_batch_norm` the backbone's batch norms stay in evaluation mode."""
+        """Sets the mode: that of training, or of evaluation where `mode` is `False`.
+
+        With `config.freeze_batch_norm` the backbone's batch norms stay in evaluation mode.
+        """
         self.clear_text_cache()
         super().train(mode)
         if self.backbone is not None and self.config.freeze_batch_norm:
@@ -1315,6 +1321,12 @@ class CatSegModel(CatSegPreTrainedModel):
         text_embeds: torch.Tensor | None,
     ) -> torch.Tensor:
         """Text embeddings from what `forward` was given, or from the model's own vocabulary.
+
+        Args:
+            input_ids, attention_mask, text_embeds: As for [`CatSegModel.forward`].
+
+        Returns:
+            `torch.FloatTensor`: Shaped as [`CatSegModel.get_text_embeds`] returns them.
 
         Raises:
             ValueError: If both were given, `text_embeds` do not fit, or the own vocabulary is not that of `id2label`.

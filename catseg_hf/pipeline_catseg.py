@@ -68,6 +68,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
     _load_image_processor = None
 
     def __new__(cls, model: Any = None, *args: Any, **kwargs: Any) -> ImageSegmentationPipeline:
+        """For models other than CAT-Seg, a pipeline of Transformers' own class."""
         if model is None or model.config.model_type == "catseg":  # `None` where a pipeline is copied
             return super().__new__(cls)
         if kwargs.get("image_processor") is None and kwargs.get("feature_extractor") is None:
@@ -114,7 +115,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         )
 
     def check_model_type(self, supported_models: Any) -> None:
-        """Does nothing: `__init__` has checked the model, which is in none of Transformers' own lists."""
+        """Does nothing: `__init__` has checked the model, which is in none of Transformers' `supported_models`."""
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         allowed = ("candidate_labels", "threshold", "background_label", "subtask", "timeout")

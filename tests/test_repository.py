@@ -1,44 +1,90 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What the README shows runs as it stands, and the repository is consistent with itself."""
 
+import argparse
 import ast
+import inspect
 import json
 import os
 import re
+import runpy
+import shlex
+import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tomllib
+from accelerate.commands.launch import launch_command_parser
+from accelerate.state import AcceleratorState, GradientState
+from huggingface_hub.cli.hf import app as hf_app
 from PIL import Image
+from torch.distributed.run import get_args_parser as torchrun_parser
+from typer.main import get_command
 
 import catseg_hf
 from catseg_hf import CatSegConfig
+from catseg_hf.cli import app as catseg_app
+from catseg_hf.conversion import command as convert_command
+from catseg_hf.conversion.download import PUBLISHED
+from examples import benchmark
 from examples.demo import random_checkpoint
 from tests import hub
 from tests.mini_datasets import write_mini_benchmark
+from tests.small_evaluations import save_small_data_set, save_small_model
 
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Commands that need the network, take hours (tests/test_examples_finetune.py runs that script) or would run these tests
-# again.
-NOT_RUN = ("pip install ", "hf download ", "accelerate launch ", "make ")
+DOCUMENTS = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "examples/README.md", "convert/README.md")
+}
+README = DOCUMENTS["README.md"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+# Commands that need the network, take hours or would run these tests again; further below, as much of them as can be is
+# tested.
+NOT_RUN = ("pip install ", "accelerate launch ", "make ")
+PROGRAMS = ("accelerate", "catseg", "hf", "make", "pip", "python", "torchrun")
+# Of a Space's files, in the manner of `hub.ROUTES`.
+SPACE_ROUTE = (
+    "GET HEAD",
+    rf"/spaces/{hub.REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+    hub.Handler.resolve,
+)
+# What `...` in a command stands for.
+ELLIPSES = {"accelerate": "--output runs/base", "torchrun": "--model catseg-base"}
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+def code_blocks(language: str, document: str = "README.md") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENTS[document], flags=re.MULTILINE | re.DOTALL)
 
 
 def shell_commands() -> list[str]:
     return [line for block in code_blocks("bash") for line in block.splitlines() if line.strip()]
 
 
+def inline_code(document: str) -> list[str]:
+    text = re.sub(r"^```.*?^```", "", DOCUMENTS[document], flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"`([^`]+)`", text)
+
+
+def documented_commands() -> list[str]:
+    """All commands that the documents name, in blocks and in sentences."""
+    found = []
+    for document in DOCUMENTS:
+        lines = [line for block in code_blocks(r"\w*", document) for line in block.splitlines()]
+        found += [line for line in [*lines, *inline_code(document)] if line.split(" ")[0] in PROGRAMS and " " in line]
+    return list(dict.fromkeys(found))
+
+
 @pytest.fixture(scope="module")
 def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A folder with what the README takes for granted, and an environment with the commands of this package."""
     folder = tmp_path_factory.mktemp("reader")
-    (folder / "model_base.pth").symlink_to(tiny_checkpoint)
+    (folder / "CHECKPOINT").symlink_to(tiny_checkpoint)
     Image.effect_noise((90, 60), 80).convert("RGB").save(folder / "photo.jpg")
     (folder / "photos").mkdir()
     for name in ("one", "two"):
@@ -46,10 +92,11 @@ def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     write_mini_benchmark("pascal_voc_20", folder / "data", number=2)
     commands = folder / "bin"
     commands.mkdir()
-    for name, module in (("python", ""), ("catseg", "-m catseg_hf.cli")):
+    for name, module in (("python", ""), ("catseg", "-m catseg_hf.cli"), ("hf", "-m huggingface_hub.cli.hf")):
         (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {module} "$@"\n')
         (commands / name).chmod(0o755)
-    return folder, {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{commands}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{commands}:{os.environ['PATH']}"}
+    return folder, {**environment, "HF_HOME": str(folder / "cache")}
 
 
 def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
@@ -59,26 +106,36 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
     return result.stdout
 
 
-def test_readme_commands_and_python_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
+def test_readme_commands_and_python_run_in_order(
+    reader: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]
+    # The first block says that its file comes from a later one.
+    commands.sort(key=lambda command: not command.startswith("hf download "))
     assert [command.split()[:2] for command in commands] == [
+        ["hf", "download"],
         ["python", "-m"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],
     ]
-    for command in commands:
-        run(["sh", "-c", command], reader)
-    assert Image.open(folder / "overlay.png").size[0] == 160
-    (folder / "overlay.png").unlink()
-
-    assert 0 < json.loads((folder / "results" / "results.json").read_text())["metrics"]["miou_present_in_either"] < 1
-
-    # The blocks build on each other.
-    blocks = code_blocks("python")
+    monkeypatch.setattr(hub, "ROUTES", [*hub.ROUTES, SPACE_ROUTE])
     with hub.serve() as loopback_hub:
+        published = hub.StoredFile((folder / "CHECKPOINT").read_bytes(), is_lfs=True)
+        loopback_hub.repositories[PUBLISHED["base"].repository] = space = hub.Repository(private=False)
+        space.add_commit("main", "The checkpoint", {PUBLISHED["base"].file_name: published})
         connected = {"HF_ENDPOINT": loopback_hub.endpoint, "HF_TOKEN": hub.TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        connected |= {"HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "cache")}
+        connected |= {"HF_HUB_OFFLINE": "0"}
+        for command in commands:
+            online = connected if command.startswith("hf ") else {}
+            run(["sh", "-c", command], (folder, {**environment, **online}))
+        assert Image.open(folder / "overlay.png").size[0] == 160
+        (folder / "overlay.png").unlink()
+        metrics = json.loads((folder / "results" / "results.json").read_text())["metrics"]
+        assert 0 < metrics["miou_present_in_either"] < 1
+
+        # The blocks build on each other.
+        blocks = code_blocks("python")
         output = run([sys.executable, "-c", "\n".join(blocks)], (folder, {**environment, **connected}))
         assert loopback_hub.repositories["user/catseg-plants"].private
     assert Image.open(folder / "overlay.png").size[0] == 160
@@ -107,24 +164,238 @@ def test_demo_runs_at_full_size_and_says_that_its_weights_are_random(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "overlay.png"]
 
 
+class ArgumentsRead(Exception):
+    """Ends a script as soon as it has read its arguments."""
+
+    def __init__(self, parser: ArgumentParser, options: Namespace) -> None:
+        super().__init__(parser, options)
+        self.parser, self.options = parser, options
+
+
+def read_by_script(words: list[str]) -> ArgumentsRead:
+    """Has a script, or a module after `-m`, read its arguments, and nothing more."""
+    read = ArgumentParser.parse_known_args
+
+    def read_and_end(parser: ArgumentParser, args: Any = None, namespace: Any = None) -> Any:
+        options, unknown = read(parser, args, namespace)
+        if unknown:
+            parser.error(f"unrecognized arguments: {unknown}")
+        raise ArgumentsRead(parser, options)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ArgumentsRead) as end:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", read_and_end)
+        if words[0] == "-m":
+            patch.setattr(sys, "argv", words[1:])
+            runpy.run_module(words[1], run_name="__main__")
+        else:
+            patch.setattr(sys, "argv", words)
+            runpy.run_path(str(ROOT / words[0]), run_name="__main__")
+    return end.value
+
+
+def read_command(command: str) -> None:
+    """Checks a command as far as that is possible without doing what it says.
+
+    Raises:
+        SystemExit: If its options are wrong; other errors in other cases.
+    """
+    program, *words = shlex.split(command)
+    if words[-1] == "...":
+        words[-1:] = ELLIPSES[program].split()
+    if program == "accelerate":
+        assert words.pop(0) == "launch"
+        launched = launch_command_parser().parse_args(words)
+        read_command(shlex.join(["python", launched.training_script, *launched.training_script_args]))
+    elif program == "torchrun":
+        launched = torchrun_parser().parse_args(words)
+        assert launched.module and launched.training_script == "catseg_hf.cli"
+        read_command(shlex.join(["catseg", *launched.training_script_args]))
+    elif program in ("catseg", "hf"):
+        group = get_command(catseg_app) if program == "catseg" else hf_app
+        if words[0].startswith("-"):  # not parsed, since that would do it
+            assert words[0] in option_names(group)
+            return
+        context = group.context_class(group)
+        while hasattr(group, "resolve_command"):
+            name, group, words = group.resolve_command(context, words)
+        if words and name == "convert":
+            read_by_script(["-m", "convert", *words])
+        elif words:
+            group.make_context(name, words)
+    elif program == "python":
+        words = [word for word in words if word != "--help"]
+        script = (ROOT / words[0]).read_text(encoding="utf-8") if words[0] != "-m" else "ArgumentParser"
+        if "ArgumentParser" not in script:
+            usage = re.search(rf"python {words[0]} (.*)", ast.get_docstring(ast.parse(script)))[1]
+            assert len(words) > len(re.sub(r"\[.*?\]", "", usage).split())
+        elif len(words) > 1 + (words[0] == "-m"):
+            read_by_script(words)
+    elif program == "make":
+        assert set(words) <= make_targets()
+    else:
+        assert program == "pip" and words[0] == "install"
+        assert set(re.findall(r"\[([\w-]+)\]", command)) <= set(PROJECT["optional-dependencies"])
+
+
+def option_names(command: Any) -> set[str]:
+    """All options of a command and its subcommands."""
+    names = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return names.union(*(option_names(each) for each in getattr(command, "commands", {}).values()), ["--help"])
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the folders that commands take for granted."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("catseg-base", "FOLDER"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_documented_commands_have_the_options_that_programs_take(command: str, place: Path) -> None:
+    read_command(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "accelerate launch examples/finetune.py --data-root DATASETS --output runs/base --number 2000",
+        "accelerate launch examples/finetune.py --data-root DATASETS",
+        "catseg segment photo.jpg --label cat",
+        "catseg --no-such-option",
+        "catseg no-such-command",
+        "hf download hamacojr/CAT-Seg-weights --to .",
+        "make no-such-target",
+        'pip install ".[no-such-extra]"',
+        "python -m convert CHECKPOINT OUTPUT --no-such-option",
+        "python examples/refine_with_sam.py photo.jpg catseg-base",
+        "python examples/no_such_script.py photo.jpg",
+        "torchrun --nproc-per-node 4 -m catseg_hf.cli evaluate --data-root data",
+    ],
+)
+def test_wrong_commands_are_found(command: str, place: Path) -> None:
+    with pytest.raises((Exception, SystemExit)):
+        read_command(command)
+
+
+@pytest.fixture(scope="module")
+def trainer(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the training commands take for granted, the model and the images small."""
+    folder = tmp_path_factory.mktemp("trainer")
+    save_small_model(folder / "catseg-base", tiny_model_folder)
+    images, labels, _ = save_small_data_set(folder)
+    images.rename(folder / "photos")
+    labels.rename(folder / "masks")
+    for split in ("train", "val"):
+        write_mini_benchmark("coco_stuff_171", folder / "DATASETS", split=split)
+    return folder
+
+
+TRAINING_COMMANDS = [command for command in documented_commands() if command.startswith("accelerate launch ")]
+
+
+@pytest.mark.parametrize("command", [command for command in TRAINING_COMMANDS if not command.endswith("...")])
+def test_training_commands_run_with_fewer_steps(command: str, trainer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trainer)
+    words = shlex.split(command)
+    output = Path(words[words.index("--output") + 1])
+    shutil.rmtree(output, ignore_errors=True)
+    assert words[:3] == ["accelerate", "launch", "examples/finetune.py"]
+    # Of two values for an option, the last counts.
+    words += shlex.split("--steps 2 --batch-size 1 --crop-size 64 --num-workers 0 --model catseg-base")
+    words += ["--eval-protocol", "whole"]
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(sys, "argv", words[2:])
+    runpy.run_path(str(ROOT / words[2]), run_name="__main__")
+    assert [json.loads(line)["step"] for line in (output / "loss.jsonl").read_text().splitlines()] == [1, 2]
+    assert (output / "best").is_dir() == ("--data-root" in words)
+    names = json.loads((output / "model" / "config.json").read_text())["id2label"]
+    assert names["0"] == ("person" if "--data-root" in words else "wall")
+
+
+def test_blocks_of_the_conversion_run_in_order(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CHECKPOINT", "model_base.pth"):
+        Path(name).symlink_to(tiny_checkpoint)
+    Path("FOLDER").symlink_to("OUTPUT")
+    shutil.copy(ROOT / "tests" / "fixtures" / "keys" / "cvpr_vitb16.json", "keys.json")
+    commands = [line.strip() for block in code_blocks("", "convert/README.md") for line in block.splitlines()]
+    assert all(command.startswith("python -m convert ") for command in commands)
+    for command in commands:
+        assert convert_command.main(shlex.split(command)[3:]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing missing, all shapes equal" in printed and "Wrote OUTPUT.pth" in printed
+    assert Path("OUTPUT.pth").is_file()
+    (block,) = code_blocks("python", "convert/README.md")
+    exec(block, {})
+    assert json.loads(Path("catseg-base/config.json").read_text())["inference_pooling_size"] == [2, 2]
+
+
+def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
+    kinds = {name: set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) for name, text in DOCUMENTS.items()}
+    # Without a kind: the files of this repository; `text`: commands that are tested further above.
+    assert kinds["README.md"] <= {"bash", "python", "bibtex", ""}
+    assert kinds["examples/README.md"] <= {"text"}
+    assert kinds["convert/README.md"] <= {"python", ""}
+    assert {command.split(" ")[0] for command in documented_commands()} == set(PROGRAMS)
+
+
+def test_options_in_sentences_exist() -> None:
+    scripts = (["-m", "convert"], ["examples/finetune.py", "--output", "runs"])
+    known = option_names(get_command(catseg_app)) | {
+        f"--{name}" for name in inspect.signature(benchmark.main).parameters
+    }
+    known |= {name for words in scripts for name in read_by_script(words).parser._option_string_actions}
+    for document in DOCUMENTS:
+        code = [part for part in inline_code(document) if part.split(" ")[0] not in PROGRAMS]
+        assert {option for part in code for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", part)} <= known, document
+
+
 def test_commands_that_are_not_run_exist() -> None:
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     code = "\n".join(code_blocks("bash") + re.findall(r"`.*?`", README))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
-    assert named == {"demo", "test", "quality", "style", "test-floor", "test-torchvision"} <= set(targets)
+    assert named == {"demo", "test", "quality", "style", "test-floor", "test-torchvision"} <= make_targets()
 
 
-def test_links_and_files_that_the_readme_names_exist() -> None:
-    for target in re.findall(r"\]\(([^)#][^)]*)\)", README):
-        assert target.startswith("https://") or (ROOT / target).is_file(), target
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_files_that_documents_name_exist(document: str) -> None:
+    text, folder = DOCUMENTS[document], (ROOT / document).parent
+    for target in re.findall(r"\]\(([^)#][^)]*)\)", text):
+        assert target.startswith("https://") or (folder / target.split("#")[0]).is_file(), target
     headings = {
         re.sub(r"[^\w\- ]", "", line.strip("# ")).lower().replace(" ", "-")
-        for line in README.splitlines()
+        for line in text.splitlines()
         if line.startswith("#")
     }
-    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= headings
-    for name in re.findall(r"\b(?:tests|examples|catseg_hf|convert)/[\w./]*\w", README):
-        assert (ROOT / name).exists(), name
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= headings
+    for name in re.findall(r"\b(?:tests|examples|catseg_hf|convert)/[\w./]*\w", text):
+        assert (ROOT / name).exists() or (folder / name).exists(), name
+
+
+def test_documents_name_the_versions_extras_and_files_of_the_package() -> None:
+    floors = dict(re.match(r"([\w-]+)>=([\d.]+)", dependency).groups() for dependency in PROJECT["dependencies"])
+    python = PROJECT["requires-python"].removeprefix(">=")
+    needed = (
+        f"Python {python} or newer, torch {floors['torch']} or newer, Transformers {floors['transformers']} or newer"
+    )
+    assert needed in README
+    messages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "catseg_hf").rglob("*.py"))
+    extras = re.findall(r'pip install \\?"(?:\.|catseg-hf)\[([\w-]+)\]', "".join(DOCUMENTS.values()) + messages)
+    assert {"eval", "train"} <= set(extras) <= set(PROJECT["optional-dependencies"])
+    for name, file in PUBLISHED.items():
+        shown = re.sub("(?<=r101_).*(?=pth)", "…", file.file_name)
+        assert f"\n| `{name}` | `{shown}` |" in README
+        link = file.address.replace("/resolve/", "/blob/")
+        assert re.search(rf"\({re.escape(link)}\) .*`{name}` \|$", DOCUMENTS["convert/README.md"], re.MULTILINE), name
 
 
 def test_the_demo_checkpoint_has_the_names_and_sizes_of_the_released_one() -> None:
@@ -160,6 +431,46 @@ def test_every_python_file_has_the_licence_header_and_those_of_the_package_a_doc
             text = path.read_text(encoding="utf-8")
             assert text.startswith("# Copyright 2026 The catseg_hf authors. Licensed under the Apache License"), path
             assert path.parent.name == "tests" or ast.get_docstring(ast.parse(text)), path
+
+
+def functions_with_docstrings() -> Iterator[tuple[str, bool, list[str], str]]:
+    """Place, whether public, arguments and docstring of the package's functions; of `__init__` that of its class."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "catseg_hf").rglob("*.py")}
+    exported = set()
+    for tree in trees.values():
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                exported |= set(ast.literal_eval(node.value))
+    for path, tree in trees.items():
+        if path.name == "cli.py":  # there the help texts of options say what arguments are
+            continue
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        for owner in (tree, *classes):
+            for node in owner.body:
+                if not isinstance(node, ast.FunctionDef):
+                    continue
+                is_init = node.name == "__init__"
+                is_public = getattr(owner, "name", node.name) in exported and (is_init or not node.name.startswith("_"))
+                # Not `*args` and `**kwargs`, which stand for arguments that are explained by their own names.
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
+                docstring = ast.get_docstring(owner if is_init else node) or ""
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", is_public, names, docstring
+
+
+def test_docstrings_name_all_arguments() -> None:
+    # Rule D417 of pydocstyle does not know `height, width (`int`): ...`, nor does it ask for a section "Args".
+    num_sections = 0
+    for place, is_public, arguments, docstring in functions_with_docstrings():
+        section = re.search(r"^Args:\n((?:(?: .*)?\n?)*)", docstring, flags=re.MULTILINE)
+        if section is not None:
+            num_sections += 1
+            heads = [line.partition(":")[0] for line in re.findall(r"^ {4}(\S.*)", section[1], flags=re.MULTILINE)]
+            named = set(re.findall(r"\w+", re.sub(r"\(.*?\)", "", ",".join(heads))))
+            assert set(arguments) <= named, f"{place} leaves out {set(arguments) - named}"
+        elif is_public and "[`" not in docstring:  # which refers to another docstring
+            assert all(f"`{name}`" in docstring for name in arguments), f"{place} has no section for {arguments}"
+    assert num_sections > 200
 
 
 def test_modules_for_remote_code_import_only_each_other() -> None:
