@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import tomllib
+import torch
 from accelerate.commands.launch import launch_command_parser
 from accelerate.state import AcceleratorState, GradientState
 from huggingface_hub.cli.hf import app as hf_app
@@ -32,10 +33,10 @@ from catseg_hf.cli import app as catseg_app
 from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.download import PUBLISHED
 from examples import benchmark
-from examples.demo import random_checkpoint
 from tests import hub
 from tests.mini_datasets import write_mini_benchmark
 from tests.small_evaluations import save_small_data_set, save_small_model
+from tests.tiny_models import random_checkpoint
 
 
 ROOT = Path(__file__).parents[1]
@@ -152,16 +153,31 @@ def test_segment_example_runs(tiny_model_folder: Path, reader: tuple[Path, dict[
     assert "sky, dark" in output and Image.open(reader[0] / "out.png").size[0] == 160
 
 
-@pytest.mark.slow
-def test_demo_runs_at_full_size_and_says_that_its_weights_are_random(
+def test_demo_segments_a_drawn_scene_with_the_words_it_is_given(
     tmp_path: Path, reader: tuple[Path, dict[str, str]]
 ) -> None:
-    output = run([sys.executable, str(ROOT / "examples" / "demo.py"), str(tmp_path)], reader)
-    assert "weights are RANDOM" in output
-    # The sample photo has 451 x 300 pixels; the legend is below it.
+    labels = "something red, a star, something yellow, ground"
+    output = run([sys.executable, str(ROOT / "examples" / "demo.py"), labels, str(tmp_path)], reader)
+    found = re.findall(r"^ *[\d.]+%  (.+)$", output, re.MULTILINE)
+    assert sorted(found) == sorted(labels.split(", "))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.png", "scene.png"]
     width, height = Image.open(tmp_path / "overlay.png").size
-    assert width == 451 and height > 300
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "overlay.png"]
+    assert width == 384 < height  # the legend is below the picture
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_full_size_converts_and_segments_a_photo(
+    tmp_path: Path, reader: tuple[Path, dict[str, str]]
+) -> None:
+    checkpoint, model, output = tmp_path / "model_base.pth", tmp_path / "model", tmp_path / "overlay.png"
+    tensors = random_checkpoint(CatSegConfig.vit_base())
+    released = json.loads((ROOT / "tests" / "fixtures" / "keys" / "cvpr_vitb16.json").read_text())
+    assert {name: list(tensor.shape) for name, tensor in tensors.items()} == released
+    torch.save({"model": tensors}, checkpoint)
+    run([sys.executable, "-m", "convert", str(checkpoint), str(model)], reader)
+    command = ["segment", "photo.jpg", "--labels", "cat, grass", "--model", str(model), "--output", str(output)]
+    run([sys.executable, "-m", "catseg_hf.cli", *command], reader)
+    assert Image.open(output).size[0] == 160  # widened from 90 for the legend
 
 
 class ArgumentsRead(Exception):
@@ -208,8 +224,9 @@ def read_command(command: str) -> None:
         read_command(shlex.join(["python", launched.training_script, *launched.training_script_args]))
     elif program == "torchrun":
         launched = torchrun_parser().parse_args(words)
-        assert launched.module and launched.training_script == "catseg_hf.cli"
-        read_command(shlex.join(["catseg", *launched.training_script_args]))
+        assert launched.module == (launched.training_script == "catseg_hf.cli")
+        started = ["catseg"] if launched.module else ["python", launched.training_script]
+        read_command(shlex.join([*started, *launched.training_script_args]))
     elif program in ("catseg", "hf"):
         group = get_command(catseg_app) if program == "catseg" else hf_app
         if words[0].startswith("-"):  # not parsed, since that would do it
@@ -276,6 +293,7 @@ def test_documented_commands_have_the_options_that_programs_take(command: str, p
         "python examples/refine_with_sam.py photo.jpg catseg-base",
         "python examples/no_such_script.py photo.jpg",
         "torchrun --nproc-per-node 4 -m catseg_hf.cli evaluate --data-root data",
+        "torchrun --nproc-per-node 4 examples/finetune.py --data-root DATASETS",
     ],
 )
 def test_wrong_commands_are_found(command: str, place: Path) -> None:
@@ -396,12 +414,6 @@ def test_documents_name_the_versions_extras_and_files_of_the_package() -> None:
         assert f"\n| `{name}` | `{shown}` |" in README
         link = file.address.replace("/resolve/", "/blob/")
         assert re.search(rf"\({re.escape(link)}\) .*`{name}` \|$", DOCUMENTS["convert/README.md"], re.MULTILINE), name
-
-
-def test_the_demo_checkpoint_has_the_names_and_sizes_of_the_released_one() -> None:
-    released = json.loads((ROOT / "tests" / "fixtures" / "keys" / "cvpr_vitb16.json").read_text())
-    checkpoint = random_checkpoint(CatSegConfig.vit_base())
-    assert {name: list(tensor.shape) for name, tensor in checkpoint.items()} == released
 
 
 def tracked_files() -> list[Path]:
