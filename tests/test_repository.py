@@ -368,7 +368,7 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
 
 
 def test_options_in_sentences_exist() -> None:
-    scripts = (["-m", "convert"], ["examples/finetune.py", "--output", "runs"])
+    scripts = (["-m", "convert"], ["examples/finetune.py", "--output", "runs"], ["tests/golden.py", "FOLDER"])
     known = option_names(get_command(catseg_app)) | {
         f"--{name}" for name in inspect.signature(benchmark.main).parameters
     }
