@@ -354,6 +354,27 @@ def load_data_set(dataset: str | None, **options: Any) -> Any:
 
 
 @app.command()
+def demo(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "tiny",
+    host: Annotated[
+        str, typer.Option(help="Where the page is served; 0.0.0.0 lets other machines see it.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of the page.", show_default="the first free one from 7860")
+    ] = None,
+) -> None:
+    """Start a web page: choose a photo, type labels, see overlay, scores and heat maps. Ctrl-C ends it."""
+    try:
+        from catseg_hf.web_page import build_page, start_page
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+    page = build_page(model)
+    typer.echo(f"Open {start_page(page, host, port)}")
+    page.block_thread()
+
+
+@app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="The model's folder.", exists=True, file_okay=False)],
     name: Annotated[str, typer.Argument(help="Its name on the Hub, owner/name; made if it does not exist.")],
