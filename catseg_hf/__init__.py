@@ -4,6 +4,8 @@
 Importing the package makes Transformers' Auto classes and `pipeline("image-segmentation")` know the model.
 """
 
+from pathlib import Path
+
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -16,6 +18,9 @@ from .vocabularies import load_vocabulary
 
 
 __version__ = "0.1.0"
+
+# Folder of `catseg-tiny`, a small model of drawn scenes that ships inside, for `from_pretrained` and `pipeline`.
+TINY = str(Path(__file__).with_name("tiny"))
 
 AutoConfig.register(CatSegConfig.model_type, CatSegConfig, exist_ok=True)
 AutoModel.register(CatSegConfig, CatSegModel, exist_ok=True)
@@ -30,6 +35,7 @@ AutoProcessor.register(CatSegConfig, CatSegProcessor, exist_ok=True)
 PIPELINE_REGISTRY.supported_tasks["image-segmentation"]["impl"] = CatSegImageSegmentationPipeline
 
 __all__ = [
+    "TINY",
     "CatSegConfig",
     "CatSegForSemanticSegmentation",
     "CatSegImageProcessor",

@@ -47,6 +47,10 @@ class CatSegConfig(PreTrainedConfig):
             coarse), which then gives the guidance instead of CLIP's own layers (v1 and MMSegmentation).
         image_size (`int`, *optional*, defaults to 384):
             Side in pixels of the views that CLIP sees: 384 for ViT-B/16, 336 for all other released models.
+        stem_channels (`list[int]`, *optional*):
+            Channels, multiples of 8, of 3 x 3 convolutions before CLIP's patch embedding, for small models that are
+            trained from nothing: the first ones halve the map until one position is left of a patch, the others keep
+            its size. No released model has any.
         dense_residual (`"class_token"` or `"patch"`, *optional*, defaults to `"class_token"`):
             What the last CLIP layer adds its values to: the class token's input, for all patches (CVPR 2024), or each
             patch's own input (v1 and MMSegmentation).
@@ -151,6 +155,7 @@ class CatSegConfig(PreTrainedConfig):
     clip_config: dict | PreTrainedConfig | None = None
     backbone_config: dict | PreTrainedConfig | None = None
     image_size: int = 384
+    stem_channels: list[int] | tuple[int, ...] | None = None
     dense_residual: Literal["class_token", "patch"] = "class_token"
     guidance_layers: list[int] | tuple[int, ...] | None = (3, 7)
     guidance_layer_channels: list[int] | tuple[int, ...] | None = (256, 128)
@@ -248,6 +253,17 @@ class CatSegConfig(PreTrainedConfig):
                 f"{self.image_size // vision.patch_size * vision.patch_size} or "
                 f"{(self.image_size // vision.patch_size + 1) * vision.patch_size}."
             )
+        channels, patch_size = self.stem_channels, vision.patch_size
+        if channels is not None:
+            if patch_size & (patch_size - 1) or 2 ** len(channels) < patch_size:
+                raise ValueError(
+                    f"`stem_channels={list(channels)}` cannot shrink patches of {patch_size} x {patch_size} pixels to "
+                    "one position: the patch size must be a power of two, with a convolution for each halving."
+                )
+            if any(size < 8 or size % 8 for size in channels):
+                raise ValueError(
+                    f"`stem_channels={list(channels)}` must be multiples of 8: its group norms have 8 channels a group."
+                )
         self._validate_guidance()
         for name in ("train_pooling_size", "inference_pooling_size", "decoder_hidden_sizes", "decoder_guidance_sizes"):
             value = getattr(self, name)

@@ -43,7 +43,7 @@ def find_model(name: str) -> str:
     """What `from_pretrained` loads; refuses a model that cannot be had before anything large is loaded.
 
     Args:
-        name (`str`): A folder, a name on the Hub (`owner/name`), or that of a published checkpoint.
+        name (`str`): A folder, a name on the Hub (`owner/name`), that of a published checkpoint, or `"tiny"`.
 
     Returns:
         `str`: A folder or a name on the Hub.
@@ -54,13 +54,15 @@ def find_model(name: str) -> str:
     if Path(name).is_dir():
         if not Path(name, "config.json").is_file():
             raise ValueError(f"--model {name} has no config.json: {ADVICE}")
+    elif name == "tiny":
+        return catseg_hf.TINY
     elif name in PUBLISHED:
         try:
             return str(load_original(name))
         except ConversionError as error:
             raise ValueError(f"--model {name}: {error} Or {ADVICE}") from error
     elif not re.fullmatch(HUB_NAME, name):
-        raise ValueError(f"--model {name} does not exist: use one of {', '.join(PUBLISHED)}, or {ADVICE}")
+        raise ValueError(f"--model {name} does not exist: use one of {', '.join([*PUBLISHED, 'tiny'])}, or {ADVICE}")
     try:
         settings = json.loads(Path(cached_file(name, "config.json")).read_text(encoding="utf-8"))
     except OSError as error:
@@ -87,7 +89,8 @@ def describe_installation() -> Iterator[tuple[str, str]]:
     yield "Devices", ", ".join(["cpu", *_accelerators()]) + f" ({torch.get_num_threads()} CPU threads)"
     cache = Path(constants.HF_HOME) / "catseg_hf"
     here = [name for name in PUBLISHED if next(cache.glob(f"converted/{name}-*/config.json"), None)]
-    yield "Models", ", ".join(f"{name} (converted)" if name in here else name for name in PUBLISHED)
+    names = [f"{name} (converted)" if name in here else name for name in PUBLISHED]
+    yield "Models", ", ".join([*names, "tiny (in the package)"])
     yield "Kept in", str(cache)
 
 

@@ -12,7 +12,10 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, TextKwargs, Unpack
+from transformers.utils import logging
 
+
+logger = logging.get_logger(__name__)
 
 # Every CLIP model reads at most so many tokens.
 CONTEXT_LENGTH = 77
@@ -382,6 +385,9 @@ class CatSegProcessor(ProcessorMixin):
                     f"Label {label + 1}, {name!r}, contains {self.tokenizer.eos_token!r}, the mark of a prompt's end. "
                     "Leave it out."
                 )
+        unknown = self.unknown_words(labels)
+        if unknown:
+            logger.warning("This model does not know the words %s: it cannot find what they name.", ", ".join(unknown))
         length = max(len(ids) for ids in tokens)
         if padding == "max_length":
             length = max(length, max_length or limit)
@@ -399,6 +405,29 @@ class CatSegProcessor(ProcessorMixin):
         if num_synonyms == 1:
             input_ids, attention_mask = input_ids[:, :, 0], attention_mask[:, :, 0]
         return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    def unknown_words(self, labels: str | Sequence[str | Sequence[str]]) -> list[str]:
+        """The words that the tokenizer has no token for; a call with such labels warns of them.
+
+        CLIP's tokenizer spells words that it does not know, so this is always empty for released models. `catseg-tiny`
+        has a token for each of its few words, and one for all others.
+
+        Args:
+            labels (`str` or `Sequence[str | Sequence[str]]`): Labels, as [`parse_labels`] takes them.
+
+        Returns:
+            `list[str]`: The words, each once.
+
+        Raises:
+            ValueError: If there are no labels, or empty or duplicate ones.
+            TypeError: If a label is neither a string nor a list of strings.
+        """
+        unknown_id = self.tokenizer.unk_token_id
+        if unknown_id is None or unknown_id == self.tokenizer.eos_token_id:
+            return []
+        names = [name for label in parse_labels(labels) for name in ([label] if isinstance(label, str) else label)]
+        words = dict.fromkeys(word for name in names for word in name.split())
+        return [word for word in words if unknown_id in self.tokenizer(word, add_special_tokens=False)["input_ids"]]
 
     def save_pretrained(self, *args: Any, include_code: bool = False, **kwargs: Any) -> Any:
         """As in Transformers.

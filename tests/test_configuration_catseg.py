@@ -43,6 +43,8 @@ def test_every_field_is_documented() -> None:
         ({"guidance_layers": [0]}, "two entries"),
         ({"backbone_config": tiny_backbone_config("swin")}, "leave both out"),
         ({"image_size": 60}, "not a multiple of CLIP's patch size 8: use 56 or 64"),
+        ({"stem_channels": [8, 8]}, "with a convolution for each halving"),
+        ({"stem_channels": [8, 12, 16]}, "multiples of 8"),
         ({"decoder_hidden_sizes": [24, 16]}, "multiples of 16"),
         ({"decoder_hidden_sizes": [32]}, "two positive integers"),
         ({"decoder_guidance_sizes": [4, 32]}, "must be smaller"),

@@ -18,6 +18,7 @@ from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
 VARIANTS: dict[str, dict[str, Any]] = {
     "cvpr": {},
     "softmax": {"class_attention": "softmax"},
+    "stem": {"stem_channels": [8, 16, 16, 16]},
     "templates": {"prompt_templates": ["a {}", "the {}", "one {}"], "synonyms": "mean"},
     "resnet": {**backbone_fields("resnet"), "freeze_batch_norm": True},
     "swin": {**backbone_fields("swin"), "semantic_loss": "cross_entropy", "class_mlp_inner_residual": True},
@@ -308,7 +309,9 @@ def test_saved_model_is_equal(variant: CatSegForSemanticSegmentation, tmp_path: 
     loaded, info = CatSegForSemanticSegmentation.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     assert not loaded.training
-    torch.testing.assert_close(logits_of(loaded, **inputs_for(variant, 2)), expected, rtol=0, atol=0)
+    # How a 1 x 1 convolution rounds depends on where its weight lies in memory.
+    tolerance = 0 if variant.config.stem_channels is None else 1e-5
+    torch.testing.assert_close(logits_of(loaded, **inputs_for(variant, 2)), expected, rtol=0, atol=tolerance)
     trainable = {name: weight.requires_grad for name, weight in variant.named_parameters()}
     assert trainable == {name: weight.requires_grad for name, weight in loaded.named_parameters()}
     base = CatSegModel.from_pretrained(tmp_path)
