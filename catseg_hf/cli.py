@@ -14,7 +14,8 @@ from catseg_hf import __version__
 
 MODEL_HELP = (
     "A published checkpoint (base, large, v1-base, v1-large, v1-huge, v1-giant, mmseg-base), which is downloaded and "
-    "converted once, a folder written by `catseg convert`, or `owner/name` on the Hub."
+    "converted once, tiny (of drawn scenes, in this package), a folder written by `catseg convert`, or `owner/name` on "
+    "the Hub."
 )
 # Raised with a message for people; of others, the kind is said too.
 PLAIN_ERRORS = (OSError, TypeError, ValueError)

@@ -14,7 +14,7 @@ from catseg_hf.model_folders import find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.photos import Photo, read_photos
 from catseg_hf.processing_catseg import CatSegProcessor, Label
-from catseg_hf.segment_outputs import NO_CLASS, Segmentation
+from catseg_hf.segment_outputs import NO_CLASS, Segmentation, label_name
 
 
 class PhotoSegmenter:
@@ -59,10 +59,12 @@ class PhotoSegmenter:
             raise ValueError("The model has no vocabulary of its own: give labels.")
         else:
             labels = list(model.config.id2label.values())
-        self.labels = [label if isinstance(label, str) else ", ".join(label) for label in labels]
-        if background is not None and background not in self.labels:
+        self.labels = list(labels)
+        names = [label_name(label) for label in labels]
+        if background is not None and background not in names:
             self.labels.append(background)
-        self.background_id = NO_CLASS if background is None else self.labels.index(background)
+            names.append(background)
+        self.background_id = NO_CLASS if background is None else names.index(background)
 
     @torch.inference_mode()
     def __call__(self, photos: Sequence[tuple[Photo, Image.Image]]) -> list[Segmentation]:

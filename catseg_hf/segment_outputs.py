@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,18 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from catseg_hf.atomic_files import written_whole
+from catseg_hf.processing_catseg import Label
 from catseg_hf.visualization import overlay
 
 
 # The formats, and what follows the photo's own name in a folder of results.
 ENDINGS = {"overlay": ".png", "label-map": ".labels.png", "masks": ".masks", "rle": ".rle.json", "json": ".json"}
 NO_CLASS = -1
+
+
+def label_name(label: Label) -> str:
+    """What a class is called: of synonyms all, joined by commas."""
+    return label if isinstance(label, str) else ", ".join(label)
 
 
 @dataclass(frozen=True)
@@ -26,16 +33,21 @@ class Segmentation:
     Args:
         name (`str`): Where the photo came from.
         picture (`PIL.Image.Image`): The photo.
-        labels (`list[str]`): Names of the classes, in class-id order; of synonyms all, joined by commas.
+        labels (`Sequence[str | list[str]]`): The classes, in class-id order.
         class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel; -1 for none.
         scores (`np.ndarray` of shape `(height, width)`, *optional*): Its score, from 0 to 1.
     """
 
     name: str
     picture: Image.Image
-    labels: list[str]
+    labels: Sequence[Label]
     class_ids: np.ndarray
     scores: np.ndarray | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What the classes are called."""
+        return [label_name(label) for label in self.labels]
 
     def areas(self) -> np.ndarray:
         """Number of pixels of each class, int64 of shape `(T,)`."""
@@ -58,12 +70,12 @@ class Segmentation:
         in_column[np.arange(width)[None], self.class_ids] = True
         if self.scores is not None:
             totals = np.bincount(self.class_ids.ravel() + 1, self.scores.ravel(), len(self.labels) + 1)[1:]
-        segments = []
+        segments, names = [], self.names
         for index in np.flatnonzero(areas).tolist():
             rows, columns = np.flatnonzero(in_row[:, index]), np.flatnonzero(in_column[:, index])
             segment = {
                 "id": index,
-                "label": self.labels[index],
+                "label": names[index],
                 "area": int(areas[index]),
                 "share": round(areas[index] / (height * width), 6),
                 "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
@@ -115,14 +127,15 @@ def _write_label_map(result: Segmentation, path: Path) -> None:
     kind = np.uint8 if len(result.labels) <= 255 else np.uint16
     ids = np.where(result.class_ids == NO_CLASS, np.iinfo(kind).max, result.class_ids).astype(kind)
     text = PngImagePlugin.PngInfo()
-    text.add_itxt("labels", json.dumps(result.labels, ensure_ascii=False))
+    text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
     Image.fromarray(ids).save(path, pnginfo=text)
 
 
 def _write_masks(result: Segmentation, folder: Path) -> None:
     folder.mkdir()
+    names = result.names
     for index in np.flatnonzero(result.areas()).tolist():
-        name = re.sub(r"[^\w \-]", "_", result.labels[index])[:60].strip()
+        name = re.sub(r"[^\w \-]", "_", names[index])[:60].strip()
         Image.fromarray((result.class_ids == index).astype(np.uint8) * 255).save(folder / f"{index}_{name}.png")
 
 
@@ -145,7 +158,7 @@ def _summary(result: Segmentation) -> dict[str, Any]:
         "image": result.name,
         "width": width,
         "height": height,
-        "labels": result.labels,
+        "labels": result.names,
         "segments": result.segments(),
     }
 
@@ -204,4 +217,4 @@ def encode_rle(mask: np.ndarray) -> str:
     return text.decode("ascii")
 
 
-__all__ = ["ENDINGS", "NO_CLASS", "Segmentation", "coco_results", "encode_rle", "write_result"]
+__all__ = ["ENDINGS", "NO_CLASS", "Segmentation", "coco_results", "encode_rle", "label_name", "write_result"]

@@ -63,13 +63,11 @@ class SegmentedPhoto:
 
     Args:
         segmentation ([`Segmentation`]): Of the photo at the size that the page shows.
-        labels (`Sequence[str | list[str]]`): The classes; those with synonyms get the colours of their first names.
         class_scores (`np.ndarray` of shape `(T, height, width)`): Smaller score maps of all classes, float16.
         limits (`tuple[float, float]`, *optional*): What [`heat_map`] takes for them.
     """
 
     segmentation: Segmentation
-    labels: Sequence[Label]
     class_scores: np.ndarray
     limits: tuple[float, float] | None
 
@@ -86,7 +84,7 @@ class SegmentedPhoto:
         found = self.segmentation
         is_visible = np.isin(found.class_ids, visible) & (found.scores >= threshold)
         ids = np.where(is_visible, found.class_ids, NO_CLASS)
-        return overlay(found.picture, ids, self.labels, background_id=NO_CLASS)
+        return overlay(found.picture, ids, found.labels, background_id=NO_CLASS)
 
     def draw_scores(self, class_id: int) -> Image.Image:
         """The heat map of a class.
@@ -98,7 +96,7 @@ class SegmentedPhoto:
             `PIL.Image.Image`: The picture, with a colour scale.
         """
         scores = self.class_scores[class_id].astype(np.float32)
-        return heat_map(self.segmentation.picture, scores, self.labels[class_id], self.limits)
+        return heat_map(self.segmentation.picture, scores, self.segmentation.labels[class_id], self.limits)
 
     def class_at(self, column: int, row: int) -> int | None:
         """The class at a place of the overlay.
@@ -159,13 +157,12 @@ class PageModel:
         class_ids, scores = self.processor.post_process_best_classes(outputs, [(picture.height, picture.width)])[0]
         width, height = _fitted(photo.size, SCORES_SIZE)
         class_scores = self.processor.post_process_class_scores(outputs, [(height, width)])[0]
-        names = [label if isinstance(label, str) else ", ".join(label) for label in labels]
         segmentation = Segmentation(
-            "photo", picture, names, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
+            "photo", picture, labels, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
         )
         # The raw scores of MMSegmentation's models have no limits.
         limits = None if self.processor.image_processor.score_function == "softmax" else (0.0, 1.0)
-        return SegmentedPhoto(segmentation, labels, class_scores.half().cpu().numpy(), limits)
+        return SegmentedPhoto(segmentation, class_scores.half().cpu().numpy(), limits)
 
 
 def read_labels(text: str) -> list[Label]:
@@ -210,7 +207,7 @@ def build_page(model_name: str) -> gr.Blocks:
         unknown = model.processor.unknown_words(labels)
         result = model.segment(path, labels)
         choices, found = _choices(result.segmentation)
-        names = [(label, index) for index, label in enumerate(result.segmentation.labels)]
+        names = [(label, index) for index, label in enumerate(result.segmentation.names)]
         return (
             result,
             gr.HTML(_unknown_words_notice(unknown), visible=bool(unknown)),
@@ -372,7 +369,7 @@ def _choices(segmentation: Segmentation) -> tuple[list[tuple[str, int]], list[in
     segments = sorted(segmentation.segments(), key=lambda segment: -segment["area"])
     found = [segment["id"] for segment in segments]
     choices = [(f"{segment['label']} · {segment['score']:.2f}", segment["id"]) for segment in segments]
-    choices += [(f"{label} · nowhere", index) for index, label in enumerate(segmentation.labels) if index not in found]
+    choices += [(f"{label} · nowhere", index) for index, label in enumerate(segmentation.names) if index not in found]
     return choices, found
 
 

@@ -32,6 +32,15 @@ def test_run_lengths_are_those_of_pycocotools() -> None:
         assert encode_rle(mask) == case["compressed"]
 
 
+def test_a_class_with_synonyms_has_the_color_of_its_first_name_and_all_its_names(tmp_path: Path) -> None:
+    one = result(2)
+    for labels, file in ((["sea", "meadow"], "one.png"), (["sea", ["meadow", "lawn"]], "two.png")):
+        write_result(Segmentation(one.name, one.picture, labels, one.class_ids), "overlay", tmp_path / file)
+    first, second = (np.asarray(Image.open(tmp_path / file))[: one.picture.height] for file in ("one.png", "two.png"))
+    assert np.array_equal(first, second)
+    assert Segmentation(one.name, one.picture, labels, one.class_ids).segments()[1]["label"] == "meadow, lawn"
+
+
 def test_segments_describe_the_classes_in_the_photo() -> None:
     ids = np.full((20, 30), -1)
     ids[4:9, 10:12] = 2
