@@ -26,8 +26,9 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
 	touch $@
 
+# With your own words: make demo LABELS="something red, a star, ground"
 demo: .venv/installed
-	$(BIN)/python examples/demo.py
+	$(BIN)/python examples/demo.py $(if $(LABELS),"$(LABELS)")
 
 # One thread per worker: two workers with a core each are faster than one with two.
 test: .venv/installed-all

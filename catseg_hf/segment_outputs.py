@@ -22,7 +22,14 @@ NO_CLASS = -1
 
 
 def label_name(label: Label) -> str:
-    """What a class is called: of synonyms all, joined by commas."""
+    """What a class is called.
+
+    Args:
+        label (`str` or `list[str]`): The class.
+
+    Returns:
+        `str`: Its name; of synonyms all, joined by commas.
+    """
     return label if isinstance(label, str) else ", ".join(label)
 
 

@@ -1,10 +1,9 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""The whole way on this machine, without the network: checkpoint, conversion, photo, overlay. `make demo` runs it.
+"""Draws a scene and segments it with words: the whole way on this machine, without the network. `make demo` runs it.
 
-    python examples/demo.py [FOLDER]
+    python examples/demo.py [LABELS] [FOLDER]
 
-No trained checkpoint can be part of this repository, so this one has the names and sizes of the released ViT-B/16 model
-but random weights: the overlay shows that everything runs, not what CAT-Seg can do.
+The model is catseg-tiny, which knows drawn scenes and nothing else. README.md says how to get one for photographs.
 """
 
 import subprocess
@@ -12,60 +11,39 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
-from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation
-from catseg_hf.conversion import original_state_dict
+from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, Thing, draw_scene
 
 
-LABELS = "cat,grass,wall"
-NOTICE = """
-The weights are RANDOM: the classes in this picture mean nothing.
-For real results, convert a released checkpoint (README.md, "Quick start").
-"""
-
-
-def random_checkpoint(config: CatSegConfig, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random weights under the names of the official CVPR 2024 code.
-
-    Args:
-        config (`CatSegConfig`): The sizes of the model.
-        seed (`int`, *optional*, defaults to 0): Of the random numbers.
-
-    Returns:
-        `dict[str, torch.Tensor]`: float32 tensor by name.
-    """
-    torch.manual_seed(seed)
-    model = CatSegForSemanticSegmentation(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:
-                # Larger than for training, so that the picture is not all of one class.
-                weight.normal_(std=weight[0].numel() ** -0.5)
-    return original_state_dict(model)
+THINGS = [
+    Thing("striped", "red", "circle"),
+    Thing("plain", "red", "heart"),
+    Thing("dotted", "blue", "star"),
+    Thing("plain", "yellow", "moon"),
+    Thing("striped", "green", "square"),
+]
 
 
 def main() -> None:
-    """Makes the checkpoint, converts it, segments a photo."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    """Draws the scene, segments it, says where the pictures are."""
+    scene = draw_scene(7, size=384, things=THINGS)
+    labels = sys.argv[1] if len(sys.argv) > 1 else ", ".join([*scene.names, GROUND])
+    folder = Path(sys.argv[2] if len(sys.argv) > 2 else "demo")
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint, model, output = folder / "random.pth", folder / "model", folder / "overlay.png"
+    picture, output = folder / "scene.png", folder / "overlay.png"
 
-    from skimage import data
-
-    photo = Path(data.__path__[0]) / "chelsea.png"
     start = time.perf_counter()
-    if not model.is_dir():
-        print(f"1. A checkpoint with random weights, in the names of the original code: {checkpoint}", flush=True)
-        torch.save({"model": random_checkpoint(CatSegConfig.vit_base())}, checkpoint)
-        print(f"2. Its conversion: python -m convert {checkpoint} {model}", flush=True)
-        subprocess.run([sys.executable, "-m", "convert", checkpoint, model], check=True)
-        checkpoint.unlink()
-    command = ["segment", photo, "--labels", LABELS, "--model", model, "--output", output]
-    print(f"3. A photo: catseg {' '.join(map(str, command))}", flush=True)
+    scene.image.save(picture)
+    print(f"1. A drawn scene: {picture}", flush=True)
+    command = ["segment", str(picture), "--labels", labels, "--model", "tiny", "--output", str(output)]
+    print(
+        f'2. Its segmentation: catseg segment {picture} --labels "{labels}" --model tiny --output {output}', flush=True
+    )
     subprocess.run([sys.executable, "-m", "catseg_hf.cli", *command], check=True)
     print(f"Done in {time.perf_counter() - start:.0f} s. Look at {output}.")
-    print(NOTICE)
+    print(f"""
+Now your words: make demo LABELS="something red, a star, {GROUND}"
+This small model knows {", ".join([*PATTERNS, *COLORS, *SHAPES])}, and drawn scenes only.
+For photographs and any words, convert a released checkpoint (README.md, "Quick start").""")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from catseg_hf import CatSegConfig
-from examples.demo import random_checkpoint
+from tests.tiny_models import random_checkpoint
 
 
 @pytest.fixture(scope="session")

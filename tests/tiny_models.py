@@ -7,6 +7,7 @@ import torch
 from transformers import ResNetConfig, SwinConfig
 
 from catseg_hf.configuration_catseg import CatSegConfig
+from catseg_hf.conversion import original_state_dict
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 
 
@@ -102,6 +103,18 @@ def tiny_model(seed: int = 0, **kwargs: Any) -> CatSegForSemanticSegmentation:
             else:
                 parameter.copy_(0.3 * noise)
     return model
+
+
+def random_checkpoint(config: CatSegConfig, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random weights under the names of the official CVPR 2024 code."""
+    torch.manual_seed(seed)
+    model = CatSegForSemanticSegmentation(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                # Larger than for training, so that not all pixels are of one class.
+                weight.normal_(std=weight[0].numel() ** -0.5)
+    return original_state_dict(model)
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:

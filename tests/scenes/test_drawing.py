@@ -1,4 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Scenes show what they say, and say what they show."""
 
 import numpy as np
 import pytest

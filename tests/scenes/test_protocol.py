@@ -1,4 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""The balanced hard protocol, on scenes small enough to count by hand."""
 
 import numpy as np
 import pytest

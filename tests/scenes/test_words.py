@@ -1,4 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Names, other wordings, what is held out, and the tokenizer."""
 
 from collections import Counter
 
