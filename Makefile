@@ -26,7 +26,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
 	touch $@
 
-# With your own words: make demo LABELS="something red, a star, ground"
+# With your own words: make demo LABELS="something red, a star, a moon, a square, ground"
 demo: .venv/installed
 	$(BIN)/python examples/demo.py $(if $(LABELS),"$(LABELS)")
 

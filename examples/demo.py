@@ -41,7 +41,7 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "catseg_hf.cli", *command], check=True)
     print(f"Done in {time.perf_counter() - start:.0f} s. Look at {output}.")
     print(f"""
-Now your words: make demo LABELS="something red, a star, {GROUND}"
+Now your words: make demo LABELS="something red, a star, a moon, a square, {GROUND}"
 This small model knows {", ".join([*PATTERNS, *COLORS, *SHAPES])}, and drawn scenes only.
 For photographs and any words, convert a released checkpoint (README.md, "Quick start").""")
 
