@@ -6,6 +6,9 @@ import os
 
 # Before anything imports huggingface_hub: no test may ask the network for anything by accident.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Before torch calculates anything: otherwise how MKL rounds depends, on some processors, on where weights lie in
+# memory, and a model that was read from a file would not give the very same logits.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 from pathlib import Path
 
