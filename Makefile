@@ -23,7 +23,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export,int8]"
 	touch $@
 
 # With your own words: make demo LABELS="something red, a star, a moon, a square, ground"

@@ -67,6 +67,7 @@ class Settings:
         num_templates (`int`): Number of prompt templates of a model with random weights.
         dtype (`str`): One of `DTYPES`: of the weights, or with `autocast` of the arithmetic.
         autocast (`bool`): Whether the weights stay in float32.
+        int8 (`bool`): Whether CLIP computes in int8.
         device (`str`): Where to compute.
         compile (`bool`): Whether to compile the model.
         gradient_checkpointing (`bool`): Whether the training step trades time for memory.
@@ -79,6 +80,7 @@ class Settings:
     num_templates: int
     dtype: str
     autocast: bool
+    int8: bool
     device: str
     compile: bool
     gradient_checkpointing: bool
@@ -193,6 +195,11 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
         image_processor = CatSegImageProcessor.from_pretrained(settings.model)
     dtype = torch.float32 if settings.autocast else getattr(torch, settings.dtype)
     model.to(settings.device, dtype).eval()
+    if settings.int8:
+        # What `from_pretrained` does with `quantization_config=TorchAoConfig(...)`, for random weights too.
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+
+        quantize_(model.model.clip, Int8DynamicActivationInt8WeightConfig())
     forward = torch.compile(model) if settings.compile else model
 
     # The tokenizer fills up to the longest prompt, not to the length that CLIP can read.
@@ -547,6 +554,7 @@ def main(
     batch_size: Annotated[list[int], typer.Option(help="One or more numbers of images at a time.")] = [1],  # noqa: B006
     dtype: Annotated[str, typer.Option(help=f"Of the weights: {', '.join(DTYPES)}.")] = "float32",
     autocast: Annotated[bool, typer.Option(help="Keep the weights in float32 and compute in --dtype.")] = False,
+    int8: Annotated[bool, typer.Option(help="Let CLIP compute in int8; needs torchao.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     compile: Annotated[bool, typer.Option(help="Compile the model with torch.compile.")] = False,
     gradient_checkpointing: Annotated[bool, typer.Option(help="Train with less memory and more time.")] = False,
@@ -591,6 +599,7 @@ def main(
         num_templates=num_templates,
         dtype=dtype,
         autocast=autocast,
+        int8=int8,
         device=device,
         compile=compile,
         gradient_checkpointing=gradient_checkpointing,

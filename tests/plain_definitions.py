@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from catseg_hf.modeling_catseg import CatSegClassBlock, CatSegDecoderStage, CatSegSpatialBlock
 
 
+def quick_gelu(values: torch.Tensor) -> torch.Tensor:
+    """CLIP's activation, of any shape."""
+    return values * torch.sigmoid(1.702 * values)
+
+
 def spatial_block(block: CatSegSpatialBlock, hidden_states: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
     """Swin block with concatenated guidance, cyclic shift and an attention mask. (B, T, h, w, C), (B, h, w, G)."""
     batch_size, num_classes, height, width, channels = hidden_states.shape

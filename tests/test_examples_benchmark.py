@@ -53,6 +53,7 @@ def settings(model_folder: Path) -> benchmark.Settings:
         num_templates=1,
         dtype="float32",
         autocast=False,
+        int8=False,
         device="cpu",
         compile=False,
         gradient_checkpointing=False,

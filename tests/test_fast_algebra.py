@@ -9,7 +9,7 @@ import torch
 from tiny_models import random_images, tiny_model
 from torch import nn
 
-from catseg_hf.modeling_catseg import attention_windows
+from catseg_hf.modeling_catseg import CatSegQuickGELU, attention_windows
 
 
 def assert_same(
@@ -28,6 +28,15 @@ def assert_same(
         assert (ours is None) == (expected is None)
         if ours is not None:
             torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_quick_gelu() -> None:
+    activation, values = CatSegQuickGELU(), 4 * random_images(3, 5, 7).double()
+    assert_same(activation, activation, plain_definitions.quick_gelu, values)
+    before = values.clone()
+    with torch.no_grad():
+        torch.testing.assert_close(activation(values), plain_definitions.quick_gelu(before), rtol=1e-9, atol=1e-9)
+    assert torch.equal(values, before)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 12), (4, 4), (12, 8)])

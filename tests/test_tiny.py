@@ -10,7 +10,8 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors import safe_open
-from transformers import pipeline
+from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+from transformers import TorchAoConfig, pipeline
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.scenes import GROUND, Scene, Thing, draw_scene
@@ -110,6 +111,34 @@ def test_words_that_it_does_not_know_are_named(processor: CatSegProcessor, caplo
     with caplog.at_level(logging.WARNING):
         processor(text=["a red circle", "ground"])
     assert not caplog.text
+
+
+@pytest.mark.parametrize("how", ["weights in bfloat16", "autocast to bfloat16", "int8"])
+def test_lower_precision_decides_nearly_every_pixel_alike(
+    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, how: str
+) -> None:
+    kwargs = {}
+    if how == "weights in bfloat16":
+        kwargs["dtype"] = torch.bfloat16
+    elif how == "int8":
+        config = Int8DynamicActivationInt8WeightConfig()
+        kwargs["quantization_config"] = TorchAoConfig(config, modules_to_not_convert=["model.aggregator"])
+    lower = CatSegForSemanticSegmentation.from_pretrained(TINY, **kwargs).eval()
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast to bfloat16")
+    for seed in range(5):
+        scene = draw_scene(seed)
+        inputs = processor(images=scene.image, text=[*scene.names, "red moon", "green star", GROUND])
+        with torch.inference_mode():
+            expected = model(**inputs)
+            with autocast:
+                outputs = lower(**inputs)
+        # It was computed otherwise, but decides alike.
+        assert (outputs.logits - expected.logits).abs().max() > 1e-4
+        label_map, expected_map = (
+            processor.post_process_semantic_segmentation(each, target_sizes=[(256, 256)])[0]
+            for each in (outputs, expected)
+        )
+        assert (label_map == expected_map).float().mean() >= 0.995
 
 
 @pytest.mark.slow
