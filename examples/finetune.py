@@ -266,7 +266,8 @@ for batch in loader:
         records = [{**record, "loss": value} for record, value in zip(records, losses, strict=True)]
         if accelerator.is_main_process:
             loss_log.append(records)
-        accelerator.log({**records[-1], "skipped_samples": samples.num_skipped}, step=step)
+        values = {name: value for name, value in records[-1].items() if name != "step"}
+        accelerator.log({**values, "skipped_samples": samples.num_skipped}, step=step)
         bar.set_postfix(step=step, loss=f"{losses[-1]:.4f}", miou=miou)
         records = []
     if eval_dataset is not None and (is_last or step % options.eval_every == 0):

@@ -6,9 +6,10 @@ import json
 import os
 import runpy
 import shutil
+import sqlite3
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 
 import datasets
@@ -23,6 +24,7 @@ from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import load_folder
 from catseg_hf.evaluation import evaluate
 from catseg_hf.protocols import Protocol
+from tests.hub import TOKEN, serve
 from tests.small_evaluations import save_small_data_set, save_small_model
 
 
@@ -227,6 +229,32 @@ def test_stream_and_lora_resume(project: Path, tmp_path: Path) -> None:
     assert "Going on after step 4" in printed and loss_curve(output) == whole
     merged = CatSegForSemanticSegmentation.from_pretrained(output / "model")
     assert not any("lora" in name for name in merged.state_dict())
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
+def test_tracker_and_push_to_hub(project: Path, tmp_path: Path, tracker: str) -> None:
+    pytest.importorskip(tracker)
+    more = ("--steps", "2", "--log-every", "1", "--tracker", tracker, "--push-to-hub", "me/tuned")
+    with serve() as hub:
+        settings = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+        settings |= {"HF_HOME": str(tmp_path / "home"), "TRACKIO_DIR": str(tmp_path / "trackio")}
+        command = [sys.executable, str(SCRIPT), *arguments(project, tmp_path / "run", *more)]
+        subprocess.run(command, env=environment() | settings, check=True, capture_output=True)
+        pushed = hub.repositories["me/tuned"].files()
+    assert pushed["model.safetensors"] == (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    assert {"config.json", "processor_config.json", "tokenizer.json", "README.md"} <= pushed.keys()
+
+    losses = [record["loss"] for record in loss_curve(tmp_path / "run")]
+    if tracker == "trackio":
+        (database,) = (tmp_path / "trackio").glob("catseg*.db")
+        with closing(sqlite3.connect(database)) as connection:
+            rows = [json.loads(row) for (row,) in connection.execute("SELECT metrics FROM metrics ORDER BY step")]
+        logged = [row["loss"] for row in rows]
+    else:
+        reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        events = reader.EventAccumulator(str(tmp_path / "run" / "catseg")).Reload()
+        logged = [event.value for event in events.Scalars("loss")]
+    assert logged == pytest.approx(losses, rel=1e-6)
 
 
 def test_trainer_example(project: Path, tmp_path: Path) -> None:

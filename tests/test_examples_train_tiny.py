@@ -34,6 +34,10 @@ def test_a_seed_gives_one_model_and_json_is_the_last_line(tmp_path: Path) -> Non
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys() and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
+    run("--output", str(tmp_path / "control"), "--seed", "3", "--steps", "8", "--shuffled-texts")
+    control = load_file(tmp_path / "control" / "model.safetensors")
+    assert any(not torch.equal(tensor, one[name]) for name, tensor in control.items())
+
     output = run("--evaluate", "--model", str(tmp_path / "one"), "--seed", "5", "--num-scenes", "1", "--json")
     results = json.loads(output.splitlines()[-1])
     assert (results["seed"], results["num_scenes"]) == (5, 1)
@@ -63,11 +67,16 @@ def test_candidates_are_what_the_scene_shows_near_misses_and_the_ground() -> Non
     phrases = Phrases(rng)
     labels = torch.full((8, 8), train_tiny.GROUND_ID)
     labels[0], labels[1] = 3, 77
-    numbers, left_out = set(), 0
+    numbers, left_out, without_ground = set(), 0, 0
     for _ in range(100):
-        prompts, targets = train_tiny.choose_candidates(labels, rng, phrases)
+        prompts, targets = train_tiny.choose_candidates(labels, train_tiny.SECOND_STAGE.candidates, rng, phrases)
         numbers.add(len(prompts))
-        assert {*prompts[targets[5, 5]].split()} & {"ground", "background"}
+        of_ground = [index for index, prompt in enumerate(prompts) if {*prompt.split()} & {"ground", "background"}]
+        if targets[5, 5] == train_tiny.NO_CLASS:
+            without_ground += 1
+            assert not of_ground
+        else:
+            assert of_ground == [int(targets[5, 5])]
         for row, thing in ((0, SEEN_THINGS[3]), (1, SEEN_THINGS[77])):
             target = int(targets[row, 0])
             if target == train_tiny.NO_CLASS:
@@ -79,8 +88,9 @@ def test_candidates_are_what_the_scene_shows_near_misses_and_the_ground() -> Non
                     or said & {thing.shape, "disc", "box", "donut", "plus", "crescent"}
                     or (said & {"plain", "solid", "striped", "stripy", "stripes", "dotted", "spotted", "dots"})
                 )
-    assert {8, 12, 16, 24, 40} <= numbers
-    assert 5 < left_out < 40
+    assert {2, 4, 8, 12, 16, 24, 40} <= numbers
+    assert 20 < left_out < 70
+    assert 10 < without_ground < 40
 
 
 def test_losses_are_least_where_all_is_right() -> None:

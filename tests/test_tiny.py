@@ -10,7 +10,6 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors import safe_open
-from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 from transformers import TorchAoConfig, pipeline
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
@@ -121,7 +120,8 @@ def test_lower_precision_decides_nearly_every_pixel_alike(
     if how == "weights in bfloat16":
         kwargs["dtype"] = torch.bfloat16
     elif how == "int8":
-        config = Int8DynamicActivationInt8WeightConfig()
+        quantization = pytest.importorskip("torchao.quantization")
+        config = quantization.Int8DynamicActivationInt8WeightConfig()
         kwargs["quantization_config"] = TorchAoConfig(config, modules_to_not_convert=["model.aggregator"])
     lower = CatSegForSemanticSegmentation.from_pretrained(TINY, **kwargs).eval()
     autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=how == "autocast to bfloat16")
