@@ -41,7 +41,7 @@ LINEAR_ATTENTION_EPSILON = 1e-6
 TEXT_BATCH_SIZE = 256  # prompts that the text tower reads at a time
 TEXT_CACHE_SIZE = 8  # vocabularies whose embeddings are kept
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
-CPU_VIEWS_AT_A_TIME = 2
+CPU_VIEWS_AT_A_TIME = 8
 CPU_CLASS_MAPS_AT_A_TIME = 320
 
 
