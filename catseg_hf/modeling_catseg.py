@@ -1074,8 +1074,8 @@ class CatSegModel(CatSegPreTrainedModel):
             config.clip_config.vision_config, config.stem_channels
         )
         for tower in (self.clip.vision_model, self.clip.text_model):
-            for layer in tower.encoder.layers:
-                if tower.config.hidden_act == "quick_gelu":
+            if tower.config.hidden_act == "quick_gelu":
+                for layer in tower.encoder.layers:
                     layer.mlp.activation_fn = CatSegQuickGELU()
         if config.backbone_config is None:
             self.backbone = None

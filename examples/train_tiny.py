@@ -95,7 +95,7 @@ FIRST_STAGE = Stage(
     ),
 )
 # With parts of names more often, few words, and things and ground that nobody asks for. In a trial with all that from
-# the start, shapes alone and the choice among all combinations were 3 and 4 % worse after 3,000 steps.
+# the start, shapes alone and the choice among all combinations were 3 and 4 points worse after 3,000 steps.
 SECOND_STAGE = Stage(
     steps=600,
     phases=((1.0, VIEW, 8),),
