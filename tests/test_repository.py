@@ -377,7 +377,7 @@ def test_options_in_sentences_exist() -> None:
         ["tests/golden.py", "FOLDER"],
     )
     known = option_names(get_command(catseg_app)) | {
-        f"--{name}" for name in inspect.signature(benchmark.main).parameters
+        f"--{name.replace('_', '-')}" for name in inspect.signature(benchmark.main).parameters
     }
     known |= {name for words in scripts for name in read_by_script(words).parser._option_string_actions}
     for document in DOCUMENTS:
