@@ -6,6 +6,7 @@ follows is float32 interpolation in torch. So the two backends that Transformers
 class for torchvision differs from the one for Pillow only in its base class.
 """
 
+import copy
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ from transformers.utils import TensorType, is_torchvision_available
 
 # Post-processing works on bands of this many scores: large enough to keep the cores busy, small enough for the cache.
 BAND_ELEMENTS = 2**21
+# Looking at one class that can win in a cell takes as long as looking at so many without asking, measured on CPUs.
+CANDIDATE_COST = 10
 # The largest image that Pillow itself opens without suspecting a decompression bomb.
 MAX_PIXELS = 178_956_970
 # Below this logit the sigmoid leaves the range of normal float32 numbers, on which processors are very slow.
@@ -443,6 +446,31 @@ class _MergedScores:
             self.coverage[top:bottom, left:right] += 1
         self.coverage.clamp_(min=1)
 
+    def distinct_classes(self) -> torch.Tensor | None:
+        """Ids of the classes that can be the first of the best ones; `None` if those are all.
+
+        The sigmoid of all logits up to the least one is the same. So classes that do not exceed it anywhere, such as
+        those that the model kept in no view, have equal maps, and the first of them stands for all.
+        """
+        if not self.use_sigmoid:
+            return None
+        views = [*self.logits] if self.global_logits is None else [*self.logits, self.global_logits]
+        highest = torch.stack([logits.flatten(1).amax(dim=1) for logits in views]).amax(dim=0)
+        (least,) = (highest <= MIN_LOGIT).nonzero(as_tuple=True)
+        if len(least) < 2:
+            return None
+        is_distinct = torch.ones(self.num_classes, dtype=torch.bool, device=highest.device)
+        is_distinct[least[1:]] = False
+        return is_distinct.nonzero()[:, 0]
+
+    def of_classes(self, class_ids: torch.Tensor) -> "_MergedScores":
+        """The maps of some classes."""
+        some = copy.copy(self)
+        some.logits, some.num_classes = self.logits[:, class_ids], len(class_ids)
+        if self.global_logits is not None:
+            some.global_logits = self.global_logits[class_ids]
+        return some
+
     def rows(self, start: int, stop: int) -> torch.Tensor:
         """Rows `start` to `stop` of the merged maps, float32 of shape (T, stop - start, width)."""
         if self.boxes is None:
@@ -546,10 +574,14 @@ def _best_classes(
     labels = torch.empty(size, dtype=torch.int64, device=device)
     confidence = torch.empty(size, device=device) if need_confidence else None
     columns = _CellAxis(scores.size[1], size[1], 0, scores.size[1], device)
+    # The softmax needs every class at every pixel.
+    needs_all = need_confidence and use_softmax
+    class_ids = None if needs_all else scores.distinct_classes()
+    if class_ids is not None:
+        scores = scores.of_classes(class_ids)
     for band in scores.bands(size):
         rows = _CellAxis(scores.size[0], size[0], band.start, band.stop, device)
-        # The softmax needs every class at every pixel.
-        found = None if need_confidence and use_softmax else _best_in_cells(band.maps, rows, columns, need_confidence)
+        found = None if needs_all else _best_in_cells(band.maps, rows, columns, need_confidence)
         if found is None:
             for first, last, maps in scores.target_rows(band, size):
                 best, labels[first:last] = maps.max(dim=0)
@@ -559,7 +591,7 @@ def _best_classes(
         labels[band.first : band.last] = found[0][rows.position][:, columns.position]
         if need_confidence:
             confidence[band.first : band.last] = found[1][rows.position][:, columns.position]
-    return labels, confidence
+    return labels if class_ids is None else class_ids[labels], confidence
 
 
 def _best_in_cells(
@@ -598,7 +630,8 @@ def _best_in_cells(
     undecided = (winners != winners[0]).any(dim=0).nonzero()[:, 0]
     # With a target of the size of the maps, there is nothing in between.
     if undecided.numel() and (rows.weight.any() or columns.weight.any()):
-        candidates = _find_candidates(maps.flatten(1), corners, undecided, num_classes * corners.shape[1] // 2)
+        max_candidates = num_classes * corners.shape[1] // CANDIDATE_COST
+        candidates = _find_candidates(maps.flatten(1), corners, undecided, max_candidates)
         if candidates is None:
             return None
         cells = candidates.cells

@@ -567,6 +567,25 @@ def test_both_ways_to_the_best_class_are_taken(monkeypatch: pytest.MonkeyPatch) 
         assert (segmentation == expected).float().mean() > 0.9999
 
 
+@pytest.mark.parametrize("band", [2**21, 500])
+@pytest.mark.parametrize("threshold", [None, 0.0])
+def test_classes_that_are_kept_in_no_view(threshold: float | None, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stands for all of them; those kept in some views go their own way."""
+    monkeypatch.setattr(image_processing_catseg, "BAND_ELEMENTS", band)
+    processor = CatSegImageProcessor(**SMALL)
+    outputs = view_outputs(processor, (60, 80))
+    logits = random_logits(outputs["logits"].shape[1], 9, *outputs["logits"].shape[-2:])
+    logits[:, [0, 1, 2, 5, 8]] = -100
+    logits[0, 3], logits[-1, 6] = -100, -100  # kept in other views
+    logits[:, :, :6] = -100  # where no class is kept, the first is the best
+    outputs["logits"] = logits[None]
+    expected = merge_naively(logits.clamp(min=-80), outputs["view_boxes"][0].tolist(), (40, 40), (50, 70))
+    expected[expected < 1e-30] = 0.0  # all of these are equal but for rounding
+    found = processor.post_process_semantic_segmentation(outputs, [(50, 70)], threshold=threshold)[0]
+    assert torch.equal(found, expected.argmax(dim=0))
+    assert set(found.unique().tolist()) == {0, 3, 4, 6, 7}
+
+
 def test_default_size_is_that_of_the_resized_image() -> None:
     processor = CatSegImageProcessor(**SMALL)
     assert processor.post_process_semantic_segmentation(view_outputs(processor, (60, 80)))[0].shape == (40, 40)
