@@ -42,6 +42,7 @@ TEXT_BATCH_SIZE = 256  # prompts that the text tower reads at a time
 TEXT_CACHE_SIZE = 8  # vocabularies whose embeddings are kept
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
 CPU_VIEWS_AT_A_TIME = 8
+CONVOLVED_POSITIONS = 1000  # from so many on a linear layer is faster as a convolution, measured on CPUs
 CPU_CLASS_MAPS_AT_A_TIME = 320
 
 
@@ -234,14 +235,43 @@ def select_hidden_states(
     return tuple(state if index in indices else None for index, state in enumerate(hidden_states))
 
 
+class CatSegLinear(nn.Linear):
+    """A linear layer, over many positions on a CPU computed as the 1 x 1 convolution that it also is.
+
+    PyTorch hands convolutions to another library (oneDNN) than matrix products (MKL), which is the faster one and adds
+    the bias on its way. But it rearranges the weight at every call, which few positions do not pay for.
+    """
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling() or not self._is_convolved(hidden_states):
+            return super().forward(hidden_states)
+        maps = hidden_states.reshape(1, -1, 1, self.in_features).permute(0, 3, 1, 2)  # 1, in, positions, 1
+        maps = F.conv2d(maps, self.weight[:, :, None, None], self.bias)
+        return maps.permute(0, 2, 3, 1).reshape(*hidden_states.shape[:-1], self.out_features)
+
+    def _is_convolved(self, hidden_states: torch.Tensor) -> bool:
+        is_quantized = type(self.weight) is not nn.Parameter
+        is_large = hidden_states.numel() >= CONVOLVED_POSITIONS * self.in_features
+        return is_large and not is_quantized and hidden_states.device.type == "cpu"
+
+
+class CatSegGELU(nn.Module):
+    """The exact GELU, in place where no gradient is recorded: of all tensors its input is the largest."""
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return F.gelu(hidden_states)
+        return torch.ops.aten.gelu_(hidden_states)
+
+
 class CatSegMlp(nn.Module):
     """Two linear layers with an activation between them."""
 
     def __init__(self, *, hidden_size: int, mlp_ratio: int, activation: nn.Module) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(hidden_size, hidden_size * mlp_ratio)
+        self.fc1 = CatSegLinear(hidden_size, hidden_size * mlp_ratio)
         self.activation = activation
-        self.fc2 = nn.Linear(hidden_size * mlp_ratio, hidden_size)
+        self.fc2 = CatSegLinear(hidden_size * mlp_ratio, hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.activation(self.fc1(hidden_states)))
@@ -261,9 +291,9 @@ class CatSegWindowAttention(nn.Module):
         self.config = config
         self.num_heads = config.num_attention_heads
         self.head_dim = config.hidden_size // config.num_attention_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.qkv = CatSegLinear(config.hidden_size, 3 * config.hidden_size)
         self.guidance_qk = nn.Linear(config.appearance_guidance_size, 2 * config.hidden_size, bias=False)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = CatSegLinear(config.hidden_size, config.hidden_size)
 
     def forward(
         self,
@@ -314,7 +344,7 @@ class CatSegSpatialBlock(nn.Module):
         self.norm1 = nn.LayerNorm(config.hidden_size)
         self.attention = CatSegWindowAttention(config)
         self.norm2 = nn.LayerNorm(config.hidden_size)
-        self.mlp = CatSegMlp(hidden_size=config.hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.GELU())
+        self.mlp = CatSegMlp(hidden_size=config.hidden_size, mlp_ratio=config.mlp_ratio, activation=CatSegGELU())
 
     def prepare(self, guidance: torch.Tensor) -> tuple[torch.Tensor, AttentionWindows]:
         """What is the same for all classes.
@@ -389,9 +419,9 @@ class CatSegClassBlock(nn.Module):
         hidden_size, guidance_size = config.hidden_size, config.text_guidance_size
         self.heads = (config.num_attention_heads, config.hidden_size // config.num_attention_heads)
         self.norm1 = nn.LayerNorm(hidden_size)
-        self.query = nn.Linear(hidden_size, hidden_size)
+        self.query = CatSegLinear(hidden_size, hidden_size)
         self.guidance_query = nn.Linear(guidance_size, hidden_size, bias=False)
-        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
+        self.key_value = CatSegLinear(hidden_size, 2 * hidden_size)
         self.guidance_key = nn.Linear(guidance_size, hidden_size, bias=False)
         self.norm2 = nn.LayerNorm(hidden_size)
         self.mlp = CatSegMlp(hidden_size=hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.ReLU(inplace=True))
@@ -1073,6 +1103,9 @@ class CatSegModel(CatSegPreTrainedModel):
         self.clip.vision_model.embeddings = CatSegVisionEmbeddings(
             config.clip_config.vision_config, config.stem_channels
         )
+        for module in self.clip.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = CatSegLinear
         for tower in (self.clip.vision_model, self.clip.text_model):
             if tower.config.hidden_act == "quick_gelu":
                 for layer in tower.encoder.layers:

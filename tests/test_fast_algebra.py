@@ -2,6 +2,7 @@
 """The model's algebra equals the plain definitions: values and gradients, in float64, with random padding tokens."""
 
 from collections.abc import Callable
+from typing import Any
 
 import plain_definitions
 import pytest
@@ -9,7 +10,8 @@ import torch
 from tiny_models import random_images, tiny_model
 from torch import nn
 
-from catseg_hf.modeling_catseg import CatSegQuickGELU, attention_windows
+from catseg_hf import modeling_catseg
+from catseg_hf.modeling_catseg import CatSegGELU, CatSegLinear, CatSegQuickGELU, attention_windows
 
 
 def assert_same(
@@ -37,6 +39,54 @@ def test_quick_gelu() -> None:
     with torch.no_grad():
         torch.testing.assert_close(activation(values), plain_definitions.quick_gelu(before), rtol=1e-9, atol=1e-9)
     assert torch.equal(values, before)
+
+
+def test_gelu() -> None:
+    activation, values = CatSegGELU(), 4 * random_images(3, 5, 7).double()
+    assert_same(activation, activation, nn.GELU(), values)
+    result = values.clone()
+    with torch.no_grad():
+        assert activation(result) is result
+    torch.testing.assert_close(result, nn.GELU()(values), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modeling_catseg, "CONVOLVED_POSITIONS", 1)
+    monkeypatch.setattr(torch.nn.functional, "linear", None)  # not called by the layer
+    layer = CatSegLinear(6, 9, bias=bias).double()
+    values = random_images(*shape).double()
+
+    def plain(inputs: torch.Tensor) -> torch.Tensor:
+        return inputs @ layer.weight.T + (layer.bias if bias else 0)
+
+    assert_same(layer, layer, plain, values)
+    # Inputs that do not lie in memory as they are counted.
+    turned = values.flip(-1).transpose(0, -1).contiguous().transpose(0, -1)
+    torch.testing.assert_close(layer(turned), plain(turned))
+
+
+def test_linear_leaves_weights_of_other_kinds_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as quantised ones, which know how to multiply by a matrix but not how to be a convolution."""
+
+    class OtherWeight(torch.Tensor):
+        calls = []
+
+        @classmethod
+        def __torch_function__(
+            cls, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
+        ) -> Any:
+            cls.calls.append(function)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    monkeypatch.setattr(modeling_catseg, "CONVOLVED_POSITIONS", 1)
+    layer = CatSegLinear(6, 9)
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(OtherWeight))
+    OtherWeight.calls.clear()
+    assert layer(random_images(2, 6)).shape == (2, 9)
+    assert nn.functional.linear in OtherWeight.calls
+    assert nn.functional.conv2d not in OtherWeight.calls
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 12), (4, 4), (12, 8)])
