@@ -42,8 +42,8 @@ TEXT_BATCH_SIZE = 256  # prompts that the text tower reads at a time
 TEXT_CACHE_SIZE = 8  # vocabularies whose embeddings are kept
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
 CPU_VIEWS_AT_A_TIME = 8
-CONVOLVED_POSITIONS = 1000  # from so many on a linear layer is faster as a convolution, measured on CPUs
 CPU_CLASS_MAPS_AT_A_TIME = 320
+CPU_CONVOLVED_POSITIONS = 1000  # from so many on, a linear layer was measured to be faster as a convolution
 
 
 @dataclass
@@ -251,7 +251,7 @@ class CatSegLinear(nn.Linear):
 
     def _is_convolved(self, hidden_states: torch.Tensor) -> bool:
         is_quantized = type(self.weight) is not nn.Parameter
-        is_large = hidden_states.numel() >= CONVOLVED_POSITIONS * self.in_features
+        is_large = hidden_states.numel() >= CPU_CONVOLVED_POSITIONS * self.in_features
         return is_large and not is_quantized and hidden_states.device.type == "cpu"
 
 
@@ -1103,6 +1103,7 @@ class CatSegModel(CatSegPreTrainedModel):
         self.clip.vision_model.embeddings = CatSegVisionEmbeddings(
             config.clip_config.vision_config, config.stem_channels
         )
+        # They keep their weights and names, and over several views at once are computed as convolutions too.
         for module in self.clip.modules():
             if type(module) is nn.Linear:
                 module.__class__ = CatSegLinear

@@ -53,7 +53,7 @@ def test_gelu() -> None:
 @pytest.mark.parametrize("shape", [(6,), (1, 6), (2, 3, 4, 5, 6)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modeling_catseg, "CONVOLVED_POSITIONS", 1)
+    monkeypatch.setattr(modeling_catseg, "CPU_CONVOLVED_POSITIONS", 1)
     monkeypatch.setattr(torch.nn.functional, "linear", None)  # not called by the layer
     layer = CatSegLinear(6, 9, bias=bias).double()
     values = random_images(*shape).double()
@@ -65,6 +65,19 @@ def test_linear(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPa
     # Inputs that do not lie in memory as they are counted.
     turned = values.flip(-1).transpose(0, -1).contiguous().transpose(0, -1)
     torch.testing.assert_close(layer(turned), plain(turned))
+
+
+def test_linear_layers_as_convolutions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().double().eval()
+    assert not [name for name, module in model.model.clip.named_modules() if type(module) is nn.Linear]
+    inputs = {"pixel_values": random_images(2, 2, 3, 64, 64).double(), "input_ids": model.model.vocabulary.input_ids}
+    logits = []
+    for positions in (1, 10**9):
+        monkeypatch.setattr(modeling_catseg, "CPU_CONVOLVED_POSITIONS", positions)
+        model.clear_text_cache()
+        with torch.no_grad():
+            logits.append(model(**inputs).logits)
+    torch.testing.assert_close(*logits, rtol=1e-9, atol=1e-9)
 
 
 def test_linear_leaves_weights_of_other_kinds_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +93,7 @@ def test_linear_leaves_weights_of_other_kinds_to_torch(monkeypatch: pytest.Monke
             cls.calls.append(function)
             return super().__torch_function__(function, types, args, kwargs or {})
 
-    monkeypatch.setattr(modeling_catseg, "CONVOLVED_POSITIONS", 1)
+    monkeypatch.setattr(modeling_catseg, "CPU_CONVOLVED_POSITIONS", 1)
     layer = CatSegLinear(6, 9)
     layer.weight = nn.Parameter(layer.weight.detach().as_subclass(OtherWeight))
     OtherWeight.calls.clear()
