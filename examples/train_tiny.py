@@ -97,7 +97,7 @@ FIRST_STAGE = Stage(
 # With parts of names more often, few words, and things and ground that nobody asks for. In a trial with all that from
 # the start, shapes alone and the choice among all combinations were 3 and 4 points worse after 3,000 steps.
 SECOND_STAGE = Stage(
-    steps=1000,
+    steps=2500,
     phases=((1.0, VIEW, 8),),
     first_scene=1_000_000,
     alignment_share=0.0,
