@@ -238,8 +238,8 @@ def select_hidden_states(
 class CatSegLinear(nn.Linear):
     """A linear layer, over many positions on a CPU computed as the 1 x 1 convolution that it also is.
 
-    PyTorch hands convolutions to another library (oneDNN) than matrix products (MKL), which is the faster one and adds
-    the bias on its way. But it rearranges the weight at every call, which few positions do not pay for.
+    Where PyTorch has MKL for matrix products and oneDNN for convolutions, the latter is the faster one and adds the
+    bias on its way. But it rearranges the weight at every call, which few positions do not pay for.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -252,7 +252,8 @@ class CatSegLinear(nn.Linear):
     def _is_convolved(self, hidden_states: torch.Tensor) -> bool:
         is_quantized = type(self.weight) is not nn.Parameter
         is_large = hidden_states.numel() >= CPU_CONVOLVED_POSITIONS * self.in_features
-        return is_large and not is_quantized and hidden_states.device.type == "cpu"
+        has_both = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+        return is_large and has_both and not is_quantized and hidden_states.device.type == "cpu"
 
 
 class CatSegGELU(nn.Module):

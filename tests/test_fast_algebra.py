@@ -54,6 +54,8 @@ def test_gelu() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(shape: tuple[int, ...], bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modeling_catseg, "CPU_CONVOLVED_POSITIONS", 1)
+    for library in (torch.backends.mkl, torch.backends.mkldnn):  # not every build has them
+        monkeypatch.setattr(library, "is_available", lambda: True)
     monkeypatch.setattr(torch.nn.functional, "linear", None)  # not called by the layer
     layer = CatSegLinear(6, 9, bias=bias).double()
     values = random_images(*shape).double()
@@ -72,6 +74,8 @@ def test_linear_layers_as_convolutions_change_nothing(monkeypatch: pytest.Monkey
     assert not [name for name, module in model.model.clip.named_modules() if type(module) is nn.Linear]
     inputs = {"pixel_values": random_images(2, 2, 3, 64, 64).double(), "input_ids": model.model.vocabulary.input_ids}
     logits = []
+    for library in (torch.backends.mkl, torch.backends.mkldnn):
+        monkeypatch.setattr(library, "is_available", lambda: True)
     for positions in (1, 10**9):
         monkeypatch.setattr(modeling_catseg, "CPU_CONVOLVED_POSITIONS", positions)
         model.clear_text_cache()
