@@ -17,7 +17,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -132,33 +131,35 @@ def split(tensor: torch.Tensor, size: int, dim: int) -> Sequence[torch.Tensor]:
     return [tensor] if tensor.shape[dim] <= size else tensor.split(size, dim=dim)
 
 
-def over_class_chunks(
+def over_chunks(
     module: nn.Module,
     function: Callable[..., torch.Tensor],
     hidden_states: torch.Tensor,
-    *per_class: torch.Tensor,
-    shared: Sequence[torch.Tensor],
+    *cut_alike: torch.Tensor,
+    shared: Sequence[torch.Tensor | None],
+    dim: int,
     chunk_size: int,
 ) -> torch.Tensor:
-    """Applies a function that treats every class by itself to a few classes at a time.
+    """Applies a function that treats every class (or every position) by itself to a few of them at a time.
 
     Args:
         module (`nn.Module`): The module whose gradient checkpointing applies.
         function (`Callable`):
-            Takes maps of some classes and returns as much. Where no gradient is recorded, it changes them in place.
+            Takes a part of the maps and returns as much. Where no gradient is recorded, it changes it in place.
         hidden_states (`torch.FloatTensor` of shape `(B, T, ...)`): Maps of all classes.
-        per_class (`torch.Tensor` of shape `(B, T, ...)`): Further arguments, cut in the same way.
-        shared (`Sequence[torch.Tensor]`): Further arguments that are the same for all classes.
-        chunk_size (`int`): Number of classes at a time.
+        cut_alike (`torch.Tensor` of shape `(B, T, ...)`): Further arguments, cut in the same way.
+        shared (`Sequence[torch.Tensor | None]`): Further arguments that are the same for all parts.
+        dim (`int`): The dimension that is cut: 1 for classes, 2 for positions.
+        chunk_size (`int`): Size of a part along it.
 
     Returns:
         `torch.FloatTensor` of shape `(B, T, ...)`.
     """
-    if hidden_states.shape[1] <= chunk_size:
-        return run(module, function, hidden_states, *per_class, *shared)
-    chunks = zip(*(tensor.split(chunk_size, dim=1) for tensor in (hidden_states, *per_class)), strict=True)
+    if hidden_states.shape[dim] <= chunk_size:
+        return run(module, function, hidden_states, *cut_alike, *shared)
+    chunks = zip(*(tensor.split(chunk_size, dim=dim) for tensor in (hidden_states, *cut_alike)), strict=True)
     if torch.is_grad_enabled():
-        return torch.cat([run(module, function, *chunk, *shared) for chunk in chunks], dim=1)
+        return torch.cat([run(module, function, *chunk, *shared) for chunk in chunks], dim=dim)
     for chunk in chunks:
         function(*chunk, *shared)
     return hidden_states
@@ -400,16 +401,14 @@ class CatSegSpatialBlock(nn.Module):
 class CatSegClassBlock(nn.Module):
     """Attention between the classes at each position, guided by text.
 
-    It runs in two passes, so that only a few classes are in work at a time. The first gathers from the keys and values
-    of each chunk of classes what attention needs, the second lets each class attend to that summary.
+    Positions do not see each other here, so it works on all classes of a few positions at a time.
 
     Linear attention, with f(x) = elu(x) + 1 and S keys, is f(q)' A / (f(q)' b + eps / S) with the two sums
-    A = sum_s f(k_s) v_s' / S and b = sum_s f(k_s) / S, whose size does not depend on S. Softmax attention needs all
-    keys and values.
+    A = sum_s f(k_s) v_s' / S and b = sum_s f(k_s) / S, whose size does not depend on S.
 
     Padding tokens (CVPR 2024) fill the classes up to a fixed number. They are all equal and what comes out of them is
-    thrown away, so n of them are the keys and values of one, counted n times: n times its term in both sums, or one
-    key with log(n) added to its score.
+    thrown away, so n of them are the key and value of one, counted n times: n times its term in both sums, or one key
+    with log(n) added to its score.
     """
 
     gradient_checkpointing = False
@@ -435,89 +434,104 @@ class CatSegClassBlock(nn.Module):
         Args:
             hidden_states (`torch.FloatTensor` of shape `(B, T, h, w, C)`): Cost maps of all classes.
             guidance (`torch.FloatTensor` of shape `(B, T, X)`): Projected text guidance.
-            chunk_size (`int`): Number of classes at a time.
+            chunk_size (`int`): Number of maps at a time: of all classes, as many positions as these maps have in all.
 
         Returns:
             `torch.FloatTensor` of shape `(B, T, h, w, C)`.
         """
-        num_classes = hidden_states.shape[1]
-        num_keys = max(num_classes, self.config.class_padding_length)
-        # Adding up two sums takes as long as a few classes, so more of them go into each.
-        parts = (split(tensor, 4 * chunk_size, dim=1) for tensor in (hidden_states, guidance))
-        summaries = [run(self, self._summarize, maps, texts, num_keys) for maps, texts in zip(*parts, strict=True)]
-        if num_keys > num_classes:
-            summaries.append(self._summarize_padding(num_keys - num_classes, num_keys, summaries[0]))
-        first, second = (self._merge(parts) for parts in zip(*summaries, strict=True))
+        num_classes, height, width = hidden_states.shape[1:4]
+        maps = self._pool(hidden_states)  # B, T, L, C
+        num_positions = maps.shape[2]
+        if num_classes > chunk_size:
+            num_positions = max(1, chunk_size * height * width // num_classes)
+        terms = (
+            self.guidance_query(guidance)[:, :, None],
+            self.guidance_key(guidance)[:, :, None],
+            *self._padding_key_value(num_classes),
+        )
+        if self._pooling_size == (1, 1):
+            # Here `maps` is a view of `hidden_states`, which is changed in place where no gradient is recorded.
+            maps = over_chunks(self, self._add_attended, maps, shared=terms, dim=2, chunk_size=num_positions)
+            return maps.view(hidden_states.shape)
+        blocks = [run(self, self._attend, block, *terms) for block in split(maps, num_positions, dim=2)]
+        maps = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+        return over_chunks(self, self._add_unpooled, hidden_states, maps, shared=(), dim=1, chunk_size=chunk_size)
 
-        update = partial(self._update, num_padding=num_keys - num_classes, num_keys=num_keys)
-        return over_class_chunks(self, update, hidden_states, guidance, shared=(first, second), chunk_size=chunk_size)
-
-    def _summarize(
-        self, hidden_states: torch.Tensor, guidance: torch.Tensor, num_keys: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        # Linear: A and b of some classes, (B, L, heads, d, d) and (B, L, heads, d, 1), where L counts pooled positions.
-        # Softmax: their keys and values, (B, L, heads, t, d) each.
-        return self._key_value_summary(self.norm1(self._pool(hidden_states)), guidance, 1 / num_keys)
-
-    def _summarize_padding(
-        self, count: int, num_keys: int, like: tuple[torch.Tensor, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _padding_key_value(self, num_classes: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        # Of one padding token, (heads, 1, d) each; None if there is none.
+        if num_classes >= self.config.class_padding_length:
+            return None, None
         # Copies, since torch's FlopCounterMode cannot follow a parameter that is itself the input of a module.
-        token = self.norm1(self.padding_token.clone()).view(1, 1, 1, -1)
-        summary = self._key_value_summary(token, self.padding_guidance.clone().view(1, 1, -1), count / num_keys)
-        if self.config.class_attention == "linear":
-            return summary
-        return tuple(part.expand(*shaped.shape[:3], 1, -1) for part, shaped in zip(summary, like, strict=True))
+        key, value = self.key_value(self.norm1(self.padding_token.clone())).chunk(2, dim=-1)
+        key = key + self.guidance_key(self.padding_guidance.clone())
+        return key.view(*self.heads).unsqueeze(1), value.view(*self.heads).unsqueeze(1)
 
-    def _key_value_summary(
-        self, maps: torch.Tensor, guidance: torch.Tensor, weight: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        key, value = self.key_value(maps).chunk(2, dim=-1)  # B, t, L, C
-        key = key + self.guidance_key(guidance)[:, :, None]
-        key = key.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4)
-        value = value.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4)  # B, L, heads, t, d
-        if self.config.class_attention == "softmax":
-            return key, value
-        key = F.elu(key).add_(1).mul_(weight)
-        return key.transpose(-1, -2) @ value, key.sum(dim=-2).unsqueeze(-1)
+    def _add_attended(self, maps: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:
+        return add(maps, self._attend(maps, *terms))
 
-    def _merge(self, parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        if self.config.class_attention == "softmax":
-            return torch.cat(parts, dim=3)
-        total = parts[0]
-        for part in parts[1:]:
-            total = add(total, part)
-        return total
-
-    def _update(
+    def _attend(
         self,
-        hidden_states: torch.Tensor,
-        guidance: torch.Tensor,
-        first: torch.Tensor,
-        second: torch.Tensor,
-        num_padding: int,
-        num_keys: int,
+        maps: torch.Tensor,
+        query_term: torch.Tensor,
+        key_term: torch.Tensor,
+        padding_key: torch.Tensor | None,
+        padding_value: torch.Tensor | None,
     ) -> torch.Tensor:
-        pooled = self._pool(hidden_states)  # B, t, L, C
-        query = self.query(self.norm1(pooled))
-        query += self.guidance_query(guidance)[:, :, None]
-        query = query.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4)  # B, L, heads, t, d
-        if self.config.class_attention == "linear":
-            query = F.elu(query).add_(1)
-            attention = query @ first / (query @ second + LINEAR_ATTENTION_EPSILON / num_keys)
-        else:
-            bias = None
-            if num_padding:
-                bias = query.new_zeros(first.shape[3])
-                bias[-1] = math.log(num_padding)
-            attention = F.scaled_dot_product_attention(query, first, second, attn_mask=bias)
-        # Not in place, since without pooling this is a view of `hidden_states`.
-        pooled = (pooled.unflatten(-1, self.heads) + attention.permute(0, 3, 1, 2, 4)).flatten(-2)
-        normalized = self.norm2(pooled)
-        pooled = add(pooled, self.mlp(normalized))
-        if self.config.class_mlp_inner_residual:
-            pooled = pooled + normalized
-        return add(hidden_states, self._unpool(pooled, *hidden_states.shape[2:4]))
+        # maps and result B, T, l, C for l positions; terms of the text guidance B, T, 1, C
+        normalized = self.norm1(maps)
+        query = self.query(normalized)
+        query += query_term
+        key, value = self.key_value(normalized).chunk(2, dim=-1)
+        key = key + key_term
+        query, key, value = (
+            tensor.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4) for tensor in (query, key, value)
+        )  # B, l, heads, T, d
+        attention = self._linear_attention if self.config.class_attention == "linear" else self._softmax_attention
+        attended = attention(query, key, value, padding_key, padding_value).permute(0, 3, 1, 2, 4)  # B, T, l, heads, d
+        maps = (maps.unflatten(-1, self.heads) + attended).flatten(-2)
+        normalized = self.norm2(maps)
+        maps = add(maps, self.mlp(normalized))
+        return maps + normalized if self.config.class_mlp_inner_residual else maps
+
+    def _linear_attention(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        padding_key: torch.Tensor | None,
+        padding_value: torch.Tensor | None,
+    ) -> torch.Tensor:
+        num_classes = key.shape[-2]
+        num_keys = max(num_classes, self.config.class_padding_length)
+        query = F.elu(query).add_(1)
+        key = F.elu(key).add_(1).mul_(1 / num_keys)
+        first = key.transpose(-1, -2) @ value  # B, l, heads, d, d: A
+        second = key.sum(dim=-2).unsqueeze(-1)  # B, l, heads, d, 1: b
+        if padding_key is not None:
+            padding_key = (F.elu(padding_key) + 1) * ((num_keys - num_classes) / num_keys)
+            first = add(first, padding_key.transpose(-1, -2) @ padding_value)
+            second = add(second, padding_key.transpose(-1, -2))
+        return query @ first / (query @ second + LINEAR_ATTENTION_EPSILON / num_keys)
+
+    def _softmax_attention(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        padding_key: torch.Tensor | None,
+        padding_value: torch.Tensor | None,
+    ) -> torch.Tensor:
+        bias = None
+        if padding_key is not None:
+            num_classes = key.shape[-2]
+            key = torch.cat([key, padding_key.expand(*key.shape[:3], -1, -1)], dim=-2)
+            value = torch.cat([value, padding_value.expand(*value.shape[:3], -1, -1)], dim=-2)
+            bias = query.new_zeros(num_classes + 1)
+            bias[-1] = math.log(self.config.class_padding_length - num_classes)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+
+    def _add_unpooled(self, hidden_states: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        return add(hidden_states, self._unpool(maps, *hidden_states.shape[2:4]))
 
     @property
     def _pooling_size(self) -> tuple[int, int]:
@@ -586,8 +600,8 @@ class CatSegAggregatorLayer(nn.Module):
                     attentions.append(weights)
             return maps
 
-        hidden_states = over_class_chunks(
-            self, aggregate_space, hidden_states, shared=guidance_terms, chunk_size=chunk_size
+        hidden_states = over_chunks(
+            self, aggregate_space, hidden_states, shared=guidance_terms, dim=1, chunk_size=chunk_size
         )
         hidden_states = self.class_block(hidden_states, text_guidance, chunk_size)
         return hidden_states, torch.stack(attentions[:2], dim=2) if attentions else None
@@ -796,6 +810,34 @@ class CatSegDecoderStage(nn.Module):
         return maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, num_classes))
 
 
+class CatSegHead(nn.Conv2d):
+    """A 3 x 3 convolution to one channel, in float32 on a CPU computed as a matrix product and a sum of shifted maps.
+
+    A processor's convolutions work on some 16 output channels at once, so one costs as much as all of them. The
+    product instead gives the 9 terms that each position adds to its neighbours' sums.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, kernel_size=3, padding=1)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            maps (`torch.FloatTensor` of shape `(N, C, h, w)`): Decoded maps, channels last.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, 1, h, w)`: Logits.
+        """
+        # In half precision each of the 9 terms would be rounded, and only then added up.
+        is_half = maps.dtype.itemsize < 4 or torch.is_autocast_enabled(maps.device.type)
+        if is_half or torch.compiler.is_compiling() or maps.device.type != "cpu":
+            return super().forward(maps)
+        # The sum at y takes tap k of position y + k - 1, so position x gives it to the sum at x - k + 1: flipped.
+        taps = self.weight[0].flip(1, 2).flatten(1).T  # 9, C
+        terms = torch.matmul(taps, maps.flatten(2))  # N, 9, h * w
+        return F.fold(terms, maps.shape[-2:], kernel_size=3, padding=1) + self.bias[:, None, None]
+
+
 class CatSegDecoder(nn.Module):
     """Two guided upsamplings of the aggregated cost volume and a last convolution to logits (paper, section 3.4)."""
 
@@ -828,7 +870,7 @@ class CatSegDecoder(nn.Module):
             ]
         )
         self.dropout = nn.Dropout2d(config.decoder_dropout)
-        self.head = nn.Conv2d(sizes[-1], 1, kernel_size=3, padding=1)
+        self.head = CatSegHead(sizes[-1])
 
     def forward(self, hidden_states: torch.Tensor, guidance: Sequence[torch.Tensor], chunk_size: int) -> torch.Tensor:
         """

@@ -2,6 +2,7 @@
 """The model's algebra equals the plain definitions: values and gradients, in float64, with random padding tokens."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import plain_definitions
@@ -11,7 +12,7 @@ from tiny_models import random_images, tiny_model
 from torch import nn
 
 from catseg_hf import modeling_catseg
-from catseg_hf.modeling_catseg import CatSegGELU, CatSegLinear, CatSegQuickGELU, attention_windows
+from catseg_hf.modeling_catseg import CatSegGELU, CatSegHead, CatSegLinear, CatSegQuickGELU, attention_windows
 
 
 def assert_same(
@@ -154,13 +155,18 @@ def test_class_block(class_attention: str, num_classes: int, chunk_size: int, tr
     model = tiny_model(class_attention=class_attention, class_mlp_inner_residual=num_classes == 4).double()
     block = model.model.aggregator.layers[1].class_block.train(training)
     assert block.padding_token.abs().min() > 0
+    maps, guidance = random_images(2, num_classes, 5, 6, 16).double(), random_images(2, num_classes, 8, seed=1).double()
     assert_same(
         block,
         lambda maps, guide: block(maps, guide, chunk_size),
         lambda maps, guide: plain_definitions.class_block(block, maps, guide),
-        random_images(2, num_classes, 5, 6, 16).double(),
-        random_images(2, num_classes, 8, seed=1).double(),
+        maps,
+        guidance,
     )
+    with torch.no_grad():  # where the maps are changed in place
+        expected = plain_definitions.class_block(block, maps, guidance)
+        torch.testing.assert_close(block(maps, guidance, chunk_size), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(maps, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -175,6 +181,23 @@ def test_decoder_stage(index: int) -> None:
         random_images(2, 3, 4, 5, channels).double(),
         random_images(2, 4, 8, 10, seed=1).double(),
     )
+
+
+def test_head() -> None:
+    head = CatSegHead(6).double()
+    maps = random_images(2, 7, 5, 6).double()
+    plain = partial(nn.functional.conv2d, weight=head.weight, bias=head.bias, padding=1)
+    assert_same(head, lambda maps: head(maps.permute(0, 3, 1, 2)), lambda maps: plain(maps.permute(0, 3, 1, 2)), maps)
+
+
+@pytest.mark.parametrize("how", ["bfloat16 weights", "autocast"])
+def test_head_rounds_once_in_half_precision(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.functional, "fold", None)  # adds up what was rounded before
+    head, maps = CatSegHead(6), random_images(2, 6, 7, 5)
+    if how == "bfloat16 weights":
+        head, maps = head.bfloat16(), maps.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        assert head(maps).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("class_attention", ["linear", "softmax"])
