@@ -505,13 +505,13 @@ class CatSegClassBlock(nn.Module):
         num_keys = max(num_classes, self.config.class_padding_length)
         query = F.elu(query).add_(1)
         key = F.elu(key).add_(1).mul_(1 / num_keys)
-        first = key.transpose(-1, -2) @ value  # B, l, heads, d, d: A
-        second = key.sum(dim=-2).unsqueeze(-1)  # B, l, heads, d, 1: b
+        key_value_sum = key.transpose(-1, -2) @ value  # B, l, heads, d, d: A
+        key_sum = key.sum(dim=-2).unsqueeze(-1)  # B, l, heads, d, 1: b
         if padding_key is not None:
             padding_key = (F.elu(padding_key) + 1) * ((num_keys - num_classes) / num_keys)
-            first = add(first, padding_key.transpose(-1, -2) @ padding_value)
-            second = add(second, padding_key.transpose(-1, -2))
-        return query @ first / (query @ second + LINEAR_ATTENTION_EPSILON / num_keys)
+            key_value_sum = add(key_value_sum, padding_key.transpose(-1, -2) @ padding_value)
+            key_sum = add(key_sum, padding_key.transpose(-1, -2))
+        return query @ key_value_sum / (query @ key_sum + LINEAR_ATTENTION_EPSILON / num_keys)
 
     def _softmax_attention(
         self,
