@@ -8,10 +8,10 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
 # What another version of Transformers, huggingface_hub or torch can change, and what torchvision can.
-FLOOR_TESTS := $(addprefix tests/test_,auto_classes.py configuration_catseg.py golden.py hub.py image_processing_catseg.py \
-	model_card.py modeling_catseg.py pipeline_catseg.py processing_catseg.py)
-TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py pipeline_catseg.py \
-	processing_catseg.py)
+FLOOR_TESTS := tests/cards/test_model_card.py $(addprefix tests/test_,auto_classes.py configuration_catseg.py golden.py \
+	hub.py image_processing_catseg.py merging_catseg.py modeling_catseg.py pipeline_catseg.py processing_catseg.py)
+TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py merging_catseg.py \
+	pipeline_catseg.py processing_catseg.py)
 
 .PHONY: demo test test-floor test-torchvision quality style clean
 

@@ -13,7 +13,8 @@ from .configuration_catseg import CatSegConfig
 from .image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
 from .modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
 from .pipeline_catseg import CatSegImageSegmentationPipeline
-from .processing_catseg import CatSegProcessor, parse_labels
+from .processing_catseg import CatSegProcessor
+from .prompts_catseg import parse_labels
 from .vocabularies import load_vocabulary
 
 

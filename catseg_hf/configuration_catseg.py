@@ -241,51 +241,48 @@ class CatSegConfig(PreTrainedConfig):
     def validate_architecture(self) -> None:
         """Refuses impossible combinations of fields, with the reason (called by the strict dataclass)."""
         super().validate_architecture()
+        self._validate_patches()
+        self._validate_guidance()
+        self._validate_aggregator()
+        self._validate_decoder()
+        if not self.prompt_templates:
+            raise ValueError('`prompt_templates` is empty: give at least one sentence, such as "a photo of a {}.".')
+        for template in self.prompt_templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"The prompt template {template!r} must contain {{}} exactly once.")
+
+    def _validate_patches(self) -> None:
         vision = self.clip_config.vision_config
-        if not isinstance(vision.patch_size, int) or not isinstance(vision.image_size, int):
+        patch_size = vision.patch_size
+        if not isinstance(patch_size, int) or not isinstance(vision.image_size, int):
             raise ValueError(
                 f"CAT-Seg needs a CLIP with square images and patches, got `image_size={vision.image_size}` and "
-                f"`patch_size={vision.patch_size}` in `clip_config.vision_config`: give one integer for each."
+                f"`patch_size={patch_size}` in `clip_config.vision_config`: give one integer for each."
             )
-        if self.image_size % vision.patch_size:
+        if self.image_size % patch_size:
             raise ValueError(
-                f"`image_size={self.image_size}` is not a multiple of CLIP's patch size {vision.patch_size}: use "
-                f"{self.image_size // vision.patch_size * vision.patch_size} or "
-                f"{(self.image_size // vision.patch_size + 1) * vision.patch_size}."
+                f"`image_size={self.image_size}` is not a multiple of CLIP's patch size {patch_size}: use "
+                f"{self.image_size // patch_size * patch_size} or {(self.image_size // patch_size + 1) * patch_size}."
             )
-        channels, patch_size = self.stem_channels, vision.patch_size
-        if channels is not None:
-            if patch_size & (patch_size - 1) or 2 ** len(channels) < patch_size:
-                raise ValueError(
-                    f"`stem_channels={list(channels)}` cannot shrink patches of {patch_size} x {patch_size} pixels to "
-                    "one position: the patch size must be a power of two, with a convolution for each halving."
-                )
-            if any(size < 8 or size % 8 for size in channels):
-                raise ValueError(
-                    f"`stem_channels={list(channels)}` must be multiples of 8: its group norms have 8 channels a group."
-                )
-        self._validate_guidance()
-        for name in ("train_pooling_size", "inference_pooling_size", "decoder_hidden_sizes", "decoder_guidance_sizes"):
-            value = getattr(self, name)
-            if len(value) != 2 or min(value) < 1:
-                raise ValueError(f"`{name}` must be two positive integers, got {value}.")
-        if any(size % 16 for size in self.decoder_hidden_sizes):
+        channels = self.stem_channels
+        if channels is None:
+            return
+        if patch_size & (patch_size - 1) or 2 ** len(channels) < patch_size:
             raise ValueError(
-                f"`decoder_hidden_sizes={list(self.decoder_hidden_sizes)}` must be multiples of 16: the group "
-                "norms of the decoder have 16 channels a group."
+                f"`stem_channels={list(channels)}` cannot shrink patches of {patch_size} x {patch_size} pixels to "
+                "one position: the patch size must be a power of two, with a convolution for each halving."
             )
-        for size, guidance in zip(
-            (self.hidden_size, self.decoder_hidden_sizes[0]), self.decoder_guidance_sizes, strict=True
-        ):
-            if guidance >= size:
-                raise ValueError(
-                    f"`decoder_guidance_sizes={list(self.decoder_guidance_sizes)}` must be smaller than the channels "
-                    f"they are joined with, `hidden_size={self.hidden_size}` and the first of `decoder_hidden_sizes="
-                    f"{list(self.decoder_hidden_sizes)}`."
-                )
+        if any(size < 8 or size % 8 for size in channels):
+            raise ValueError(
+                f"`stem_channels={list(channels)}` must be multiples of 8: its group norms have 8 channels a group."
+            )
+
+    def _validate_aggregator(self) -> None:
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "window_size", "mlp_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("train_pooling_size", "inference_pooling_size"):
+            self._validate_pair(name)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`hidden_size={self.hidden_size}` must be a multiple of `num_attention_heads="
@@ -297,13 +294,29 @@ class CatSegConfig(PreTrainedConfig):
             raise ValueError(f"`early_rejection` must be at least 0, or None, got {self.early_rejection}.")
         if self.class_chunk_size is not None and self.class_chunk_size < 1:
             raise ValueError(f"`class_chunk_size` must be at least 1, or None, got {self.class_chunk_size}.")
+
+    def _validate_decoder(self) -> None:
+        for name in ("decoder_hidden_sizes", "decoder_guidance_sizes"):
+            self._validate_pair(name)
+        if any(size % 16 for size in self.decoder_hidden_sizes):
+            raise ValueError(
+                f"`decoder_hidden_sizes={list(self.decoder_hidden_sizes)}` must be multiples of 16: the group "
+                "norms of the decoder have 16 channels a group."
+            )
+        joined = (self.hidden_size, self.decoder_hidden_sizes[0])
+        if any(guidance >= size for size, guidance in zip(joined, self.decoder_guidance_sizes, strict=True)):
+            raise ValueError(
+                f"`decoder_guidance_sizes={list(self.decoder_guidance_sizes)}` must be smaller than the channels "
+                f"they are joined with, `hidden_size={self.hidden_size}` and the first of `decoder_hidden_sizes="
+                f"{list(self.decoder_hidden_sizes)}`."
+            )
         if not 0.0 <= self.decoder_dropout < 1.0:
             raise ValueError(f"`decoder_dropout` must be in [0, 1), got {self.decoder_dropout}.")
-        if not self.prompt_templates:
-            raise ValueError('`prompt_templates` is empty: give at least one sentence, such as "a photo of a {}.".')
-        for template in self.prompt_templates:
-            if template.count("{}") != 1:
-                raise ValueError(f"The prompt template {template!r} must contain {{}} exactly once.")
+
+    def _validate_pair(self, name: str) -> None:
+        value = getattr(self, name)
+        if len(value) != 2 or min(value) < 1:
+            raise ValueError(f"`{name}` must be two positive integers, got {value}.")
 
     def _validate_guidance(self) -> None:
         if self.backbone_config is not None:

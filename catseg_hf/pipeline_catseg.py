@@ -1,9 +1,9 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""`pipeline("image-segmentation")` with classes in one's own words, and what makes a repository carry its own code."""
+"""`pipeline("image-segmentation")` with classes in one's own words, in one call or many."""
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,11 @@ from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
 from .image_processing_catseg import CatSegImageProcessor
-from .processing_catseg import CatSegProcessor, parse_labels
+from .processing_catseg import CatSegProcessor
+from .prompts_catseg import parse_labels
+from .remote_code_catseg import include_code_of
 
 
-# What `config.json` says of the files that lie beside it, for machines without this package.
-AUTO_MAP = {
-    "AutoConfig": "configuration_catseg.CatSegConfig",
-    "AutoModel": "modeling_catseg.CatSegModel",
-    "AutoModelForSemanticSegmentation": "modeling_catseg.CatSegForSemanticSegmentation",
-}
-CUSTOM_PIPELINES = {
-    "image-segmentation": {
-        "impl": "pipeline_catseg.CatSegImageSegmentationPipeline",
-        "pt": ["AutoModelForSemanticSegmentation"],
-    }
-}
 # EXIF orientations that turn an image by a quarter.
 QUARTER_TURNS = (5, 6, 7, 8)
 
@@ -174,6 +164,56 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             inputs = (image for image in inputs)  # a column of `datasets`, which is read image by image
         return super().__call__(inputs, **kwargs)
 
+    def run_single(
+        self,
+        inputs: Any,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Segments one image; called by `__call__`.
+
+        Args:
+            inputs (`str`, `os.PathLike` or `PIL.Image.Image`): The image.
+            preprocess_params, forward_params, postprocess_params (`dict`): What `_sanitize_parameters` made of the
+                arguments.
+
+        Returns:
+            `list[dict]`: As a call.
+        """
+        forward_params = self._embed_text(**forward_params)
+        return super().run_single(inputs, preprocess_params, forward_params, postprocess_params)
+
+    def get_iterator(
+        self,
+        inputs: Any,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Segments many images; called by `__call__`.
+
+        Args:
+            inputs (`list`, generator or data set): The images.
+            num_workers, batch_size (`int`): As for a call.
+            preprocess_params, forward_params, postprocess_params (`dict`): As for `run_single`.
+
+        Returns:
+            An iterator over what a call returns for each image.
+        """
+        forward_params = self._embed_text(**forward_params)
+        return super().get_iterator(
+            inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
+        )
+
+    def _embed_text(self, input_ids: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """What `_forward` gets: embeddings of the words by the weights of now, once for all images of a call."""
+        with self.device_placement(), self.get_inference_context()():
+            input_ids = None if input_ids is None else input_ids.to(self.device)
+            return {"text_embeds": self.model.model.resolve_text_embeds(input_ids)}
+
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
         """Loads an image and makes its views.
 
@@ -196,15 +236,12 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         # One entry, so that `pipeline` batches images with different numbers of views without touching them.
         return {"inputs": {**inputs, "target_size": (height, width)}}
 
-    def _forward(self, model_inputs: dict[str, Any], input_ids: torch.Tensor | None = None) -> dict[str, Any]:
+    def _forward(self, model_inputs: dict[str, Any], text_embeds: torch.Tensor) -> dict[str, Any]:
         images = model_inputs["inputs"]
         images = [images] if isinstance(images, dict) else images
         target_sizes = [image.pop("target_size") for image in images]
         batch = {name: pad_sequence([image[name][0] for image in images], batch_first=True) for name in images[0]}
-        if input_ids is not None:
-            # The model keeps the embeddings of the last label sets, so they are computed once, not per image.
-            batch["text_embeds"] = self.model.get_text_embeds(input_ids.to(self.device))
-        results = self.processor.post_process_best_classes(self.model(**batch), target_sizes)
+        results = self.processor.post_process_best_classes(self.model(**batch, text_embeds=text_embeds), target_sizes)
         return {"segmentation": [classes for classes, _ in results], "scores": [scores for _, scores in results]}
 
     def postprocess(
@@ -264,9 +301,6 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         self.model.save_pretrained(save_directory, include_code=include_code, max_shard_size=max_shard_size, **kwargs)
         self.processor.save_pretrained(save_directory, include_code=include_code, **kwargs)
 
-    def _upload_modified_files(self, *args: Any, **kwargs: Any) -> Any:
-        return self.model._upload_modified_files(*args, **kwargs)  # with the model's card
-
     def push_to_hub(self, *args: Any, include_code: bool = False, **kwargs: Any) -> str:
         """Uploads model, processor and tokenizer, in one commit.
 
@@ -277,8 +311,11 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         Returns:
             Address of the commit.
         """
-        with include_code_of(self.model, self.processor) if include_code else nullcontext():
+        with self._with_code() if include_code else nullcontext():
             return super().push_to_hub(*args, **kwargs)
+
+    def _with_code(self) -> AbstractContextManager[None]:
+        return include_code_of(self.model, self.processor, pipeline_class=type(self))
 
     def _upload_modified_files(self, *args: Any, **kwargs: Any) -> Any:
         # The model's, which also puts its card in the place of Transformers' empty form.
@@ -315,37 +352,6 @@ def _check_threshold(
             f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`: give "
             "`threshold` too."
         )
-
-
-@contextmanager
-def include_code_of(*objects: Any) -> Iterator[None]:
-    """Makes models and processors save and upload the code of this package with themselves, within a `with` block.
-
-    It is what `register_for_auto_class` does, but for single objects and not for good. Transformers then copies the
-    file of the object's class, and all files that it imports relatively.
-
-    Args:
-        objects (`CatSegPreTrainedModel` or `CatSegProcessor`): What will be saved.
-    """
-    changes: list[tuple[Any, dict[str, Any]]] = []
-    for each in objects:
-        if isinstance(each, torch.nn.Module):
-            auto_class = "AutoModelForSemanticSegmentation" if hasattr(each, "decoder") else "AutoModel"
-            changes.append((each, {"_auto_class": auto_class, "is_remote_code": lambda: True}))
-            changes.append((each.config, {"auto_map": dict(AUTO_MAP), "custom_pipelines": CUSTOM_PIPELINES}))
-        else:
-            class_name = f"image_processing_catseg.{type(each.image_processor).__name__}"
-            changes.append((each, {"_auto_class": "AutoProcessor", "auto_map": {}}))
-            changes.append((each.image_processor, {"auto_map": {"AutoImageProcessor": class_name}}))
-    with ExitStack() as undo:
-        for each, attributes in changes:
-            for name, value in attributes.items():
-                if name in vars(each):
-                    undo.callback(setattr, each, name, vars(each)[name])
-                else:
-                    undo.callback(delattr, each, name)
-                setattr(each, name, value)
-        yield
 
 
 __all__ = ["CatSegImageSegmentationPipeline"]

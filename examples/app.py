@@ -20,7 +20,7 @@ from huggingface_hub import SpaceCardData
 from packaging.requirements import Requirement
 
 import catseg_hf
-from catseg_hf.web_page import build_page, start_page
+from catseg_hf.app.web_page import build_page, start_page
 
 
 DEFAULT_MODEL = "tiny"

@@ -45,7 +45,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchFeature, CLIPSegConfig, CLIPSegForImageSegmentation
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor
-from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput, end_token_id
+from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
+from catseg_hf.vocabulary_catseg import end_token_id
 
 
 TASKS = ("crop", "sliding", "text", "postprocess", "train")
@@ -208,12 +209,7 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
     photo_size, view_size = (job.height, job.width), (model.config.image_size, model.config.image_size)
 
     if job.task == "text":
-
-        def embed_prompts() -> torch.Tensor:
-            model.clear_text_cache()
-            return model.get_text_embeds(input_ids)
-
-        return embed_prompts
+        return lambda: model.get_text_embeds(input_ids)
 
     if job.task == "train":
         inputs = make_view(image_processor, random_images(job, *view_size)).to(settings.device, dtype)

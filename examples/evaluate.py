@@ -14,9 +14,7 @@ from accelerate import PartialState
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import load_benchmark
-from catseg_hf.evaluation import evaluate
-from catseg_hf.protocols import Protocol, Segmenter
-from catseg_hf.report import results_table, write_report
+from catseg_hf.evaluation import Protocol, Segmenter, evaluate, results_table, write_report
 
 
 model_path, data_root, output = sys.argv[1:]

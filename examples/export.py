@@ -35,7 +35,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation
-from catseg_hf.modeling_catseg import end_token_id
+from catseg_hf.vocabulary_catseg import end_token_id
 
 
 TOLERANCE = 1e-4

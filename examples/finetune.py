@@ -27,8 +27,7 @@ from transformers import HfArgumentParser
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import from_hub_dataset, load_benchmark, load_folder
-from catseg_hf.evaluation import evaluate
-from catseg_hf.protocols import Protocol
+from catseg_hf.evaluation import Protocol, evaluate
 from catseg_hf.training import (
     RECIPES,
     Checkpoints,

@@ -12,7 +12,7 @@ import torch
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from catseg_hf.datasets import load_folder
-from catseg_hf.metrics import ConfusionMatrix
+from catseg_hf.evaluation import ConfusionMatrix
 from catseg_hf.training import (
     Collator,
     Recipe,

@@ -14,7 +14,7 @@ import torch
 from transformers.image_utils import load_image
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
-from catseg_hf.visualization import overlay
+from catseg_hf.pictures import overlay
 
 
 photo_path, model_path, output_path, *labels = sys.argv[1:]

@@ -2,6 +2,7 @@
 """What several test files share."""
 
 import os
+import signal
 
 
 # Before anything imports huggingface_hub: no test may ask the network for anything by accident.
@@ -9,6 +10,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Before torch calculates anything: otherwise how MKL rounds depends, on some processors, on where weights lie in
 # memory, and a model that was read from a file would not give the very same logits.
 os.environ.setdefault("MKL_CBWR", "AUTO")
+# A shell ignores Ctrl-C for what it starts in the background, and so would all children of these tests; some tests
+# interrupt one.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pathlib import Path
 

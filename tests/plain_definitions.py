@@ -8,7 +8,9 @@ and masked, convolutions are applied one after the other. Weights are taken from
 import torch
 import torch.nn.functional as F
 
-from catseg_hf.modeling_catseg import CatSegClassBlock, CatSegDecoderStage, CatSegSpatialBlock
+from catseg_hf.class_attention_catseg import CatSegClassBlock
+from catseg_hf.decoder_catseg import CatSegDecoderStage
+from catseg_hf.spatial_attention_catseg import CatSegSpatialBlock
 
 
 def quick_gelu(values: torch.Tensor) -> torch.Tensor:

@@ -26,7 +26,7 @@ from catseg_hf.datasets.files import (
     resize_nearest,
     shrink_ade20k,
 )
-from catseg_hf.metrics import ConfusionMatrix
+from catseg_hf.evaluation import ConfusionMatrix
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 from tests.mini_datasets import CONTEXT_VAL_IDS, compress_mask, write_mini_benchmark
 

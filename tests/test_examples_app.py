@@ -3,9 +3,7 @@
 
 import os
 import re
-import signal
 import socket
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +14,7 @@ import tomllib
 from huggingface_hub import SpaceCard
 
 from examples.app import main, write_space
+from tests.child_processes import interrupt, started
 
 
 ROOT = Path(__file__).parents[1]
@@ -59,22 +58,12 @@ def test_the_space_runs_with_its_own_copy_of_the_package(
     code = (
         "import runpy, catseg_hf; print(catseg_hf.__file__, flush=True); runpy.run_path('app.py', run_name='__main__')"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=space,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with started([sys.executable, "-c", code], cwd=space, env=environment) as process:
         assert process.stdout.readline() == f"{space / 'catseg_hf' / '__init__.py'}\n"
         assert process.stdout.readline() == f"Open http://127.0.0.1:{port}/\n"
         page = httpx.get(f"http://127.0.0.1:{port}/config", trust_env=False).json()
         assert page["title"] == "CAT-Seg"
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
+        _, errors = interrupt(process)
     assert process.returncode == 0 and "Traceback" not in errors, errors
 
 

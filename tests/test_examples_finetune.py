@@ -22,9 +22,8 @@ from PIL import Image
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import load_folder
-from catseg_hf.evaluation import evaluate
-from catseg_hf.protocols import Protocol
-from tests.hub import TOKEN, serve
+from catseg_hf.evaluation import Protocol, evaluate
+from tests.loopback_hub import TOKEN, serve
 from tests.small_evaluations import save_small_data_set, save_small_model
 
 

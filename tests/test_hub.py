@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Push and pull over real HTTP: a process of its own, and a Hub on 127.0.0.1 (`hub.py`)."""
+"""Push and pull over real HTTP: a process of its own, and a Hub on 127.0.0.1 (`loopback_hub.py`)."""
 
 import contextlib
 import hashlib
@@ -15,8 +15,8 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from hub import TOKEN, LoopbackHub, Repository, StoredFile, serve
 from huggingface_hub import ModelCard
+from loopback_hub import TOKEN, LoopbackHub, Repository, StoredFile, serve
 from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load

@@ -1,8 +1,9 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""The model by itself: shapes, vocabularies, text cache, saving, dtypes, training, and what it refuses."""
+"""The model by itself: shapes, vocabularies, no hidden state, saving, dtypes, training, and what it refuses."""
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -224,46 +225,69 @@ def test_synonyms(rule: str) -> None:
         torch.testing.assert_close(model(images, text_embeds=embeds).logits, model(images, input_ids=input_ids).logits)
 
 
-def test_text_cache_is_used_and_never_stale() -> None:
+def fresh_logits(model: CatSegForSemanticSegmentation, **inputs: torch.Tensor) -> torch.Tensor:
+    """Those of a model that has just been made, with the same weights."""
+    fresh = CatSegForSemanticSegmentation(model.config).eval()
+    fresh.load_state_dict({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+    return logits_of(fresh, **inputs)
+
+
+def write_through_data(weight: torch.nn.Parameter) -> None:
+    weight.data.mul_(3)
+
+
+def write_through_foreach(weight: torch.nn.Parameter) -> None:
+    torch._foreach_mul_([weight.data], 3.0)
+
+
+def write_through_numpy(weight: torch.nn.Parameter) -> None:
+    weight.detach().numpy()[:] *= 3
+
+
+def write_in_inference_mode(weight: torch.nn.Parameter) -> None:
+    with torch.inference_mode():
+        weight.mul_(3)
+
+
+def step_an_optimizer(weight: torch.nn.Parameter) -> None:
+    weight.grad = torch.ones_like(weight)
+    torch.optim.AdamW([weight], lr=0.5).step()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write_through_data, write_through_foreach, write_through_numpy, write_in_inference_mode, step_an_optimizer],
+)
+@pytest.mark.parametrize("tower", ["text_model", "vision_model"])
+def test_logits_follow_the_weights_however_they_were_written(write: Callable, tower: str) -> None:
     model = tiny_model()
-    first, second = random_input_ids(3, 1, 9), random_input_ids(5, 1, 9, seed=1)
-    with torch.no_grad():
-        cached = model.get_text_embeds(first)
-        assert model.get_text_embeds(first.clone()) is cached
-        assert model.get_text_embeds(second).shape[0] == 5
-        assert model.get_text_embeds(first) is cached
-
-        def changed(after: Any) -> bool:
-            after()
-            fresh = model.get_text_embeds(first)
-            return fresh is not cached and not torch.equal(fresh, cached)
-
-        weight = model.model.clip.text_model.encoder.layers[0].self_attn.v_proj.weight
-        assert changed(lambda: weight.mul_(2))
-        cached = model.get_text_embeds(first)
-        state = {name: tensor * 1.5 if "v_proj" in name else tensor for name, tensor in model.state_dict().items()}
-        assert changed(lambda: model.load_state_dict(state))
-        cached = model.get_text_embeds(first)
-        assert changed(lambda: model.to(torch.float64).to(torch.float32).model.clip.text_projection.weight.mul_(-1))
-        cached = model.get_text_embeds(first)
-        weight.data.mul_(3)
-        assert changed(model.clear_text_cache)
-    optimizer = torch.optim.SGD([weight], lr=10.0)
-    cached = model.get_text_embeds(first).detach()
-    model.train()
-    model.get_text_embeds(first)[0].sum().backward()
-    optimizer.step()
-    model.eval()
-    with torch.no_grad():
-        assert not torch.allclose(model.get_text_embeds(first), cached)
+    inputs = {"pixel_values": random_images(1, 3, 64, 64), "input_ids": random_input_ids(3, 1, 9)}
+    before = logits_of(model, **inputs)
+    write(getattr(model.model.clip, tower).encoder.layers[0].self_attn.v_proj.weight)
+    after = logits_of(model, **inputs)
+    assert not torch.allclose(after, before, atol=1e-3)
+    assert torch.equal(after, fresh_logits(model, **inputs))
 
 
-def test_cached_embeddings_do_not_leak_into_training() -> None:
+def test_logits_follow_adapters_that_come_and_go() -> None:
+    peft = pytest.importorskip("peft")
     model = tiny_model()
-    input_ids = random_input_ids(3, 1, 9)
-    with torch.no_grad():
-        model.get_text_embeds(input_ids)
-    assert model.get_text_embeds(input_ids).requires_grad
+    inputs = {"pixel_values": random_images(1, 3, 64, 64), "input_ids": random_input_ids(3, 1, 9)}
+    bare = logits_of(model, **inputs)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    adapted.eval()
+    with_adapter = logits_of(adapted, **inputs)
+    assert not torch.allclose(with_adapter, bare, atol=1e-3)
+    with adapted.disable_adapter():
+        assert torch.equal(logits_of(adapted, **inputs), bare)
+    assert torch.equal(logits_of(adapted, **inputs), with_adapter)
+    adapted.merge_adapter()
+    torch.testing.assert_close(logits_of(adapted, **inputs), with_adapter, atol=1e-4, rtol=1e-4)
+    adapted.unmerge_adapter()
+    torch.testing.assert_close(logits_of(adapted, **inputs), with_adapter, atol=1e-4, rtol=1e-4)
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(logits_of(merged, **inputs), with_adapter, atol=1e-4, rtol=1e-4)
+    assert torch.equal(logits_of(merged, **inputs), fresh_logits(merged, **inputs))
 
 
 def test_vocabulary_is_kept_with_the_model(tmp_path: Path) -> None:

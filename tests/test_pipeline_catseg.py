@@ -206,20 +206,39 @@ def test_orientation_and_transparency(pipe: Any, tmp_path: Path) -> None:
     assert np.mean(differ) < 0.05  # Pillow rounds the mixed colours in another way
 
 
-def test_texts_are_embedded_once_for_each_set_of_labels(tiny_folder: Path, photos: list[Path]) -> None:
+@pytest.mark.parametrize("arguments", [{}, {"candidate_labels": ["cat", "grass"]}])
+def test_words_are_embedded_once_for_each_call(
+    tiny_folder: Path, photos: list[Path], arguments: dict[str, Any]
+) -> None:
     pipe = load(str(tiny_folder))
     calls = []
-    pipe.model.model.clip.text_model.register_forward_hook(
-        lambda module, args, kwargs, output: calls.append(1), with_kwargs=True
-    )
+    text_model = pipe.model.model.clip.text_model
+    text_model.register_forward_hook(lambda module, args, kwargs, output: calls.append(1), with_kwargs=True)
     paths = [str(path) for path in photos]
-    pipe(paths, candidate_labels=["cat", "grass"])
-    pipe(paths, candidate_labels="cat, grass", batch_size=2)
-    assert len(calls) == 1
-    pipe(paths[0], candidate_labels=["cat", "sky"])
-    assert len(calls) == 2
-    pipe(paths[0], candidate_labels=["cat", "grass"])
-    assert len(calls) == 2
+
+    def number_of_embeddings(inputs: Any, **options: Any) -> int:
+        calls.clear()
+        results = pipe(inputs, **arguments, **options)
+        assert len(list(results)) == len(paths) or isinstance(inputs, str)
+        return len(calls)
+
+    assert number_of_embeddings(paths) == 1
+    assert number_of_embeddings(paths, batch_size=2) == 1
+    assert number_of_embeddings(path for path in paths) == 1
+    assert number_of_embeddings(KeyDataset(Dataset.from_dict({"image": paths}), "image")) == 1
+    assert number_of_embeddings(paths[0]) == 1
+    assert number_of_embeddings(paths[0]) == 1  # nothing is kept from the call before
+
+
+def test_a_call_follows_the_weights_of_now(tiny_folder: Path, photos: list[Path]) -> None:
+    pipe = load(str(tiny_folder), candidate_labels=["cat", "grass", "sky"])
+    before = comparable(pipe(str(photos[0])))
+    pipe.model.model.clip.text_model.encoder.layers[0].mlp.fc2.weight.data.mul_(-3)
+    after = comparable(pipe(str(photos[0])))
+    fresh = CatSegForSemanticSegmentation(pipe.model.config)
+    fresh.load_state_dict(pipe.model.state_dict())
+    other = load(fresh, processor=pipe.processor, candidate_labels=["cat", "grass", "sky"])
+    assert after == comparable(other(str(photos[0]))) != before
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from PIL import Image
 
 from catseg_hf.conversion.tokenizer import clip_tokenizer
 from catseg_hf.image_processing_catseg import CatSegImageProcessor
-from catseg_hf.processing_catseg import TEMPLATE_SETS, CatSegProcessor, parse_labels
+from catseg_hf.processing_catseg import CatSegProcessor
+from catseg_hf.prompts_catseg import TEMPLATE_SETS, parse_labels
 
 
 FIXTURES = Path(__file__).parent / "fixtures"

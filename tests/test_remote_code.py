@@ -18,7 +18,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation, AutoProcessor, pipeline
 
 import catseg_hf
-from tests.hub import TOKEN, LoopbackHub, serve
+from tests.loopback_hub import TOKEN, LoopbackHub, serve
 from tests.tiny_pipelines import save_tiny_pipeline
 
 
@@ -148,15 +148,17 @@ def test_with_transformers_alone(
     folder_with_code: Path, photo: Path, expected: list[dict[str, Any]], other_python: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    names = {"folder": str(folder_with_code), "photo": str(photo), "again": str(again), "labels": LABELS}
-    done = run(other_python, REMOTE.format(**names), tmp_path)
-    check(done, expected, tmp_path)
-    assert not done.stderr
-    # The copy is complete: the same files and the same settings.
-    assert {path.name for path in again.iterdir()} == {path.name for path in folder_with_code.iterdir()}
-    for name in ("config.json", "processor_config.json"):
-        settings = [json.loads((folder / name).read_text()) for folder in (folder_with_code, again)]
-        assert settings[0] == settings[1]
+    # Saved, loaded, saved again and loaded again.
+    for folder, copy in ((folder_with_code, again), (again, tmp_path / "third")):
+        names = {"folder": str(folder), "photo": str(photo), "again": str(copy), "labels": LABELS}
+        done = run(other_python, REMOTE.format(**names), tmp_path)
+        check(done, expected, tmp_path)
+        assert not done.stderr
+        # The copy is complete: the same files and the same settings.
+        assert {path.name for path in copy.iterdir()} == {path.name for path in folder.iterdir()}
+        for name in ("config.json", "processor_config.json"):
+            settings = [json.loads((place / name).read_text()) for place in (folder, copy)]
+            assert settings[0] == settings[1]
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from transformers import CLIPTokenizer
 
+from ..cards import write_model_card
 from ..image_processing_catseg import CatSegImageProcessor
-from ..model_card import write_model_card
 from ..modeling_catseg import CatSegForSemanticSegmentation
 from ..processing_catseg import CatSegProcessor
 from ..vocabularies import load_vocabulary

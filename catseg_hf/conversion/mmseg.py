@@ -2,7 +2,7 @@
 """The port in MMSegmentation (`projects/CAT-Seg`): its keys and its settings."""
 
 from ..configuration_catseg import CatSegConfig
-from ..processing_catseg import IMAGENET_TEMPLATES
+from ..prompts_catseg import IMAGENET_TEMPLATES
 from .aggregator import class_attention_moves, common_config, side_of_square, upsampling_moves
 from .backbones import mmseg_resnet_config, mmseg_resnet_moves, mmseg_swin_config, mmseg_swin_moves
 from .clip import clip_config, clip_moves

@@ -9,7 +9,8 @@ from types import ModuleType
 import torch
 
 from ..configuration_catseg import CatSegConfig
-from ..modeling_catseg import CatSegForSemanticSegmentation, placeholder_input_ids
+from ..modeling_catseg import CatSegForSemanticSegmentation
+from ..vocabulary_catseg import placeholder_input_ids
 from . import cvpr, mmseg, v1
 from .errors import ConversionError
 from .moves import Move, apply_moves, invert_moves

@@ -2,7 +2,7 @@
 """The first version ("v1") of the official code, with an appearance backbone: its keys and its settings."""
 
 from ..configuration_catseg import CatSegConfig
-from ..processing_catseg import IMAGENET_TEMPLATES
+from ..prompts_catseg import IMAGENET_TEMPLATES
 from .aggregator import official_config, official_moves
 from .backbones import (
     detectron2_resnet_config,

@@ -12,7 +12,7 @@ import PIL.Image
 
 from catseg_hf.datasets.files import FileReader, read_label_image, single_channel
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, StoredIds, make_sample
-from catseg_hf.processing_catseg import parse_labels
+from catseg_hf.prompts_catseg import parse_labels
 from catseg_hf.vocabularies import load_vocabulary
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from catseg_hf.metrics import ConfusionMatrix
+from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
 

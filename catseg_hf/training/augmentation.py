@@ -9,7 +9,8 @@ Sources: detectron2's `ResizeShortestEdge`, `RandomCrop` and PointRend's `ColorA
 import numpy as np
 import PIL.Image
 
-from catseg_hf.image_processing_catseg import MAX_PIXELS, _read_image, _resized_size
+from catseg_hf.image_processing_catseg import resized_size
+from catseg_hf.image_reading_catseg import MAX_PIXELS, read_image
 from catseg_hf.training.recipes import Recipe
 
 
@@ -39,9 +40,9 @@ def augment(
         `tuple[np.ndarray, np.ndarray]`: uint8 RGB of shape `(crop_size, crop_size, 3)`, and int64 labels of shape
         `(crop_size, crop_size)`.
     """
-    pixels = _read_image(image, None, True, MAX_PIXELS)[0]
+    pixels = read_image(image, None, True, MAX_PIXELS)[0]
     if recipe.resize == "shortest_edge":
-        pixels, labels = resize(pixels, labels, *_resized_size(*labels.shape, recipe.crop_size, LONGEST_EDGE))
+        pixels, labels = resize(pixels, labels, *resized_size(*labels.shape, recipe.crop_size, LONGEST_EDGE))
     elif recipe.resize == "random_scale":
         pixels, labels = resize(pixels, labels, *random_size(*labels.shape, generator))
     pixels, labels = random_crop(

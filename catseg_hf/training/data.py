@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from catseg_hf.datasets import Sample, SegmentationDataset
 from catseg_hf.datasets.custom import RowReader, Vocabulary, classes_and_ids
-from catseg_hf.processing_catseg import Label
+from catseg_hf.prompts_catseg import Label
 from catseg_hf.training.augmentation import augment
 from catseg_hf.training.recipes import Recipe
 

@@ -14,7 +14,8 @@ from catseg_hf.conversion import clip_tokenizer
 from catseg_hf.conversion.processors import image_processor_options
 from catseg_hf.image_processing_catseg import CatSegImageProcessor
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
-from catseg_hf.processing_catseg import IMAGENET_TEMPLATES, CatSegProcessor, Label
+from catseg_hf.processing_catseg import CatSegProcessor
+from catseg_hf.prompts_catseg import IMAGENET_TEMPLATES, Label
 
 
 # What the models of v1 and MMSegmentation differ in from those of CVPR 2024, which are the defaults.

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from catseg_hf.metrics import ConfusionMatrix
+from catseg_hf.evaluation import ConfusionMatrix
 from catseg_hf.scenes import HELD_OUT_THINGS, SEEN_THINGS, THINGS, Scene, Thing, draw_scene
 from catseg_hf.scenes.protocol import (
     GROUND_ID,

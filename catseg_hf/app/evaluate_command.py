@@ -1,0 +1,255 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""`catseg evaluate`: its options, and which data set they name. What it needs further is imported when it runs."""
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from catseg_hf.app.options import WeightType
+
+
+if TYPE_CHECKING:
+    import torch
+
+    from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
+    from catseg_hf.datasets import SegmentationDataset
+    from catseg_hf.evaluation import Evaluation, Segmenter
+
+
+Model = Annotated[str, typer.Option(help="As for `catseg segment`.")]
+DataSet = Annotated[
+    str | None,
+    typer.Option(
+        help="ade20k_150, ade20k_847, coco_stuff_171, pascal_context_59, pascal_context_459, pascal_voc_20 or "
+        "pascal_voc_20b, with --data-root; or a data set of the library `datasets`, with --vocabulary."
+    ),
+]
+DataRoot = Annotated[Path | None, typer.Option(help="The folder that holds the benchmarks' folders.")]
+Images = Annotated[Path | None, typer.Option(help="Instead of --dataset: a folder of images.")]
+Annotations = Annotated[Path | None, typer.Option(help="Of --images: a folder of label files of one name.")]
+VocabularyName = Annotated[
+    str | None, typer.Option(help="Classes of other data: a text file, one a line, or a benchmark's name.")
+]
+Split = Annotated[str | None, typer.Option(help="The part of --dataset [default: its validation part].")]
+IgnoreIndex = Annotated[
+    int | None, typer.Option(help="Of other data: the value of pixels that do not count [default: 255].")
+]
+ReduceLabels = Annotated[
+    bool, typer.Option("--reduce-labels", help="Of other data: 0 does not count, and the first class is 1.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results, report and progress [default: results/MODEL/DATASET-PROTOCOL]."),
+]
+ProtocolName = Annotated[
+    Literal["sliding_window", "mmseg_slide", "whole"], typer.Option(help="How images are cut into views.")
+]
+Augmented = Annotated[bool, typer.Option("--tta", help="Test-time augmentation: six scales, each mirrored too.")]
+Edge = Annotated[int | None, typer.Option(help="Instead of the protocol's, in pixels.")]
+Seen = Annotated[
+    str | None, typer.Option(help="Classes that the model was trained on, as --vocabulary: reports unseen ones.")
+]
+Limit = Annotated[int | None, typer.Option(help="A trial on so many images.")]
+BatchSize = Annotated[int, typer.Option(help="Images at a time.")]
+NumWorkers = Annotated[int, typer.Option(help="Further processes that read images.")]
+Device = Annotated[Literal["auto", "cpu"], typer.Option(help="A GPU if there is one, or the CPU.")]
+Worst = Annotated[int, typer.Option(help="How many of the worst images to draw.")]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and say so.")
+]
+UpdateCard = Annotated[bool, typer.Option("--update-card", help="Write the mIoUs into the card in the model's folder.")]
+DataSetRevision = Annotated[str | None, typer.Option(help="Version of the data set, for the card.")]
+
+
+def evaluate(
+    model: Model,
+    dataset: DataSet = None,
+    data_root: DataRoot = None,
+    images: Images = None,
+    annotations: Annotations = None,
+    vocabulary: VocabularyName = None,
+    split: Split = None,
+    ignore_index: IgnoreIndex = None,
+    reduce_labels: ReduceLabels = False,
+    output: Output = None,
+    protocol: ProtocolName = "sliding_window",
+    tta: Augmented = False,
+    shortest_edge: Edge = None,
+    longest_edge: Edge = None,
+    seen: Seen = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 1,
+    num_workers: NumWorkers = 0,
+    dtype: WeightType = "float32",
+    device: Device = "auto",
+    worst: Worst = 5,
+    skip_unreadable: SkipUnreadable = False,
+    update_card: UpdateCard = False,
+    dataset_revision: DataSetRevision = None,
+) -> None:
+    """Measure a model on a data set: both mIoU conventions, per class, with a report.
+
+    An evaluation that was interrupted goes on where it was. With several GPUs, start it by
+    `torchrun --nproc-per-node 4 -m catseg_hf.cli evaluate ...`.
+    """
+    import torch
+
+    from catseg_hf import evaluation
+
+    accelerate = needed_accelerate()
+    if update_card:
+        check_card(model, limit)
+    scales = evaluation.AUGMENTATION_SCALES if tta else (1.0,)
+    chosen = evaluation.Protocol(protocol, scales, flip=tta, shortest_edge=shortest_edge, longest_edge=longest_edge)
+    own_data = {"images": images, "annotations": annotations, "vocabulary": vocabulary, "ignore_index": ignore_index}
+    data = load_data_set(dataset, data_root=data_root, split=split, reduce_labels=reduce_labels or None, **own_data)
+
+    state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
+    folder, network, processor = load_model(model, dtype, state.device)
+    if output is None:
+        output = default_output(folder, f"{data.name.replace('/', '_')}-{protocol}{'-tta' if tta else ''}")
+    options = {"batch_size": batch_size, "num_workers": num_workers, "limit": limit, "seen": seen}
+    try:
+        result = evaluation.evaluate(
+            network, processor, data, chosen, output=output, skip_unreadable=skip_unreadable, **options
+        )
+        if state.is_main_process:
+            report(result, output, data, evaluation.Segmenter(network, processor, data.vocabulary, chosen), worst)
+            if update_card:
+                typer.echo(f"Updated {evaluation.update_card(folder, result.results, dataset_revision)}")
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. The same command goes on from what is in {output}.", err=True)
+        raise typer.Exit(130) from None
+    state.destroy_process_group()
+
+
+def needed_accelerate() -> ModuleType:
+    """The library accelerate.
+
+    Returns:
+        `ModuleType`: The library.
+
+    Raises:
+        ValueError: If it is not installed; says how to install it.
+    """
+    from catseg_hf.evaluation.processes import load_accelerate
+
+    try:
+        return load_accelerate()
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+
+def check_card(model: str, limit: int | None) -> None:
+    """Refuses `--update-card` before hours of work where it cannot be done.
+
+    Args:
+        model (`str`): The option `--model`.
+        limit (`int`, *optional*): The option `--limit`.
+
+    Raises:
+        ValueError: If the model is no folder with a card, or the evaluation is a trial.
+    """
+    if not Path(model, "README.md").is_file():
+        raise ValueError(f"--update-card needs a model folder with a README.md, and --model {model} is none.")
+    if limit is not None:
+        raise ValueError("--update-card is for complete evaluations: leave out --limit.")
+
+
+def load_model(
+    name: str, dtype: str, device: "torch.device"
+) -> "tuple[str, CatSegForSemanticSegmentation, CatSegProcessor]":
+    """Loads what is evaluated.
+
+    Args:
+        name (`str`): As [`find_model`] takes it.
+        dtype (`str`): `"float32"`, `"bfloat16"` or `"float16"`.
+        device (`torch.device`): Where to compute.
+
+    Returns:
+        `tuple[str, CatSegForSemanticSegmentation, CatSegProcessor]`: Folder or name on the Hub, model and processor.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+    import torch
+    from transformers.utils import logging
+
+    from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
+    from catseg_hf.hub import find_model
+
+    logging.disable_progress_bar()
+    folder = find_model(name)
+    processor = CatSegProcessor.from_pretrained(folder)
+    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=getattr(torch, dtype))
+    return folder, network.to(device).eval(), processor
+
+
+def default_output(model: str, name: str) -> Path:
+    """The folder of results where none is named.
+
+    Args:
+        model (`str`): Folder of the model, or its name on the Hub.
+        name (`str`): What tells evaluations of the model apart.
+
+    Returns:
+        `Path`: In the current folder.
+    """
+    return Path("results", Path(model).resolve().name if Path(model).is_dir() else model, name)
+
+
+def report(
+    result: "Evaluation", output: Path, data: "SegmentationDataset", segmenter: "Segmenter", num_worst: int
+) -> None:
+    """Writes the report of an evaluation and prints its figures.
+
+    Args:
+        result ([`Evaluation`]): The evaluation.
+        output (`Path`): The folder of results.
+        data ([`SegmentationDataset`]): What was evaluated on.
+        segmenter ([`Segmenter`]): What segmented it.
+        num_worst (`int`): How many of the worst images to draw.
+    """
+    from catseg_hf.evaluation import results_table, write_report
+
+    write_report(result, output, data, segmenter, num_worst)
+    typer.echo(results_table(result.results))
+    typer.echo(f"\nWrote {output}")
+
+
+def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
+    """The data set that the options of `catseg evaluate` name.
+
+    Args:
+        dataset (`str`, *optional*): A benchmark, or a data set of the library `datasets`; `None` for two folders.
+        options: The further options, by name; `None` where they were not given.
+
+    Returns:
+        [`SegmentationDataset`]: The data set.
+
+    Raises:
+        ValueError: If an option is missing, or one has no effect; names them.
+    """
+    from catseg_hf.datasets import from_hub_dataset, load_benchmark, load_folder
+    from catseg_hf.vocabularies import available_vocabularies
+
+    if dataset is None:
+        needed, allowed, kind = {"images", "annotations", "vocabulary"}, {"ignore_index", "reduce_labels"}, ""
+    elif dataset in available_vocabularies():
+        needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"
+    else:
+        needed, allowed = {"vocabulary"}, {"split", "ignore_index", "reduce_labels"}
+        kind = f"a data set of the library `datasets`, not one of {', '.join(available_vocabularies())}"
+    given = {name: value for name, value in options.items() if value is not None}
+    start = "Without --dataset, " if dataset is None else f"With --dataset {dataset}, {kind}, "
+    for names, advice in ((needed - given.keys(), "give"), (given.keys() - needed - allowed, "leave out")):
+        if names:
+            raise ValueError(f"{start}{advice} {', '.join('--' + name.replace('_', '-') for name in sorted(names))}.")
+    if dataset is None:
+        return load_folder(given.pop("images"), given.pop("annotations"), **given)
+    return (from_hub_dataset if "vocabulary" in given else load_benchmark)(dataset, **given)
+
+
+__all__ = ["evaluate"]

@@ -1,0 +1,179 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the web page shows of a photo and a line of labels; nothing of Gradio."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.utils import logging
+
+from catseg_hf.app.devices import pick_device
+from catseg_hf.app.photo_reading import read_photo
+from catseg_hf.app.segmentation import NO_CLASS, Segmentation
+from catseg_hf.hub import find_model
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.pictures import heat_map, overlay
+from catseg_hf.pictures.text import MIN_WIDTH
+from catseg_hf.processing_catseg import CatSegProcessor
+from catseg_hf.prompts_catseg import Label, parse_labels
+
+
+# Names in one request, synonyms counted, and letters of all of them.
+MAX_NAMES, MAX_LETTERS = 64, 8000
+# Longer side, in pixels, of the pictures on the page, and of the score maps that wait for a click.
+SHOWN_SIZE, SCORES_SIZE = 1024, 256
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedPhoto:
+    """What toggles, threshold and clicks are answered from, without the network.
+
+    Args:
+        segmentation ([`Segmentation`]): Of the photo at the size that the page shows.
+        class_scores (`np.ndarray` of shape `(T, height, width)`): Smaller score maps of all classes, float16.
+        limits (`tuple[float, float]`, *optional*): What [`heat_map`] takes for them.
+    """
+
+    segmentation: Segmentation
+    class_scores: np.ndarray
+    limits: tuple[float, float] | None
+
+    def draw(self, visible: Sequence[int], threshold: float) -> Image.Image:
+        """The overlay of some of the classes.
+
+        Args:
+            visible (`Sequence[int]`): Ids of the classes to colour.
+            threshold (`float`): Least score of a coloured pixel.
+
+        Returns:
+            `PIL.Image.Image`: The picture, with a legend.
+        """
+        found = self.segmentation
+        is_visible = np.isin(found.class_ids, visible) & (found.scores >= threshold)
+        ids = np.where(is_visible, found.class_ids, NO_CLASS)
+        return overlay(found.picture, ids, found.labels, background_id=NO_CLASS)
+
+    def draw_scores(self, class_id: int) -> Image.Image:
+        """The heat map of a class.
+
+        Args:
+            class_id (`int`): Which one.
+
+        Returns:
+            `PIL.Image.Image`: The picture, with a colour scale.
+        """
+        scores = self.class_scores[class_id].astype(np.float32)
+        return heat_map(self.segmentation.picture, scores, self.segmentation.labels[class_id], self.limits)
+
+    def class_at(self, column: int, row: int) -> int | None:
+        """The class at a place of the overlay.
+
+        Args:
+            column, row (`int`): In pixels of the picture that [`draw`] returns.
+
+        Returns:
+            `int`, *optional*: `None` beside the photo, as on the legend.
+        """
+        height, width = self.segmentation.class_ids.shape
+        column -= (max(width, MIN_WIDTH) - width) // 2
+        if not (0 <= column < width and 0 <= row < height):
+            return None
+        return int(self.segmentation.class_ids[row, column])
+
+    def choices(self) -> tuple[list[tuple[str, int]], list[int]]:
+        """What the toggles offer.
+
+        Returns:
+            `tuple[list[tuple[str, int]], list[int]]`: Texts and ids of all labels, and the ids of those in the photo;
+            the largest first, as in the legend.
+        """
+        segments = sorted(self.segmentation.segments(), key=lambda segment: -segment["area"])
+        found = [segment["id"] for segment in segments]
+        choices = [(f"{segment['label']} · {segment['score']:.2f}", segment["id"]) for segment in segments]
+        names = self.segmentation.names
+        choices += [(f"{label} · nowhere", index) for index, label in enumerate(names) if index not in found]
+        return choices, found
+
+
+class PageModel:
+    """A model as the page uses it: a photo and a line of labels at a time.
+
+    Args:
+        name (`str`): As [`find_model`] takes it.
+
+    Raises:
+        ValueError: If there is no such model.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.folder = find_model(name)
+        self.device = pick_device("auto")
+        logging.disable_progress_bar()
+        self.processor = CatSegProcessor.from_pretrained(self.folder)
+        self.network = CatSegForSemanticSegmentation.from_pretrained(self.folder).to(self.device).eval()
+
+    @torch.inference_mode()
+    def segment(self, path: str | None, labels: Sequence[Label]) -> SegmentedPhoto:
+        """Segments a photo.
+
+        Args:
+            path (`str`, *optional*): Of its file.
+            labels (`Sequence[str | list[str]]`): The classes.
+
+        Returns:
+            [`SegmentedPhoto`]
+
+        Raises:
+            ValueError: If there is no photo, it cannot be read, or a label is too long.
+        """
+        if path is None:
+            raise ValueError("There is no photo: choose one.")
+        try:
+            photo = read_photo(path)
+        except Exception as error:  # decoders raise errors of all kinds on damaged files
+            raise ValueError(f"The photo cannot be read as a picture: {error or type(error).__name__}") from error
+        outputs = self.network(**self.processor(images=photo, text=labels).to(self.device))
+
+        picture = photo.resize(_fitted(photo.size, SHOWN_SIZE), Image.Resampling.LANCZOS)
+        class_ids, scores = self.processor.post_process_best_classes(outputs, [(picture.height, picture.width)])[0]
+        width, height = _fitted(photo.size, SCORES_SIZE)
+        class_scores = self.processor.post_process_class_scores(outputs, [(height, width)])[0]
+        segmentation = Segmentation(
+            "photo", picture, labels, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
+        )
+        # The raw scores of MMSegmentation's models have no limits.
+        limits = None if self.processor.image_processor.score_function == "softmax" else (0.0, 1.0)
+        return SegmentedPhoto(segmentation, class_scores.half().cpu().numpy(), limits)
+
+
+def read_labels(text: str) -> list[Label]:
+    """The labels that a visitor typed.
+
+    Args:
+        text (`str`): As [`parse_labels`] takes them.
+
+    Returns:
+        `list[str | list[str]]`
+
+    Raises:
+        ValueError: If there are none or too many, or some are empty or the same.
+    """
+    number = len(re.split("[,;]", text))
+    if number > MAX_NAMES:
+        raise ValueError(f"There are {number} names, and this page takes at most {MAX_NAMES}: leave some out.")
+    if len(text) > MAX_LETTERS:
+        raise ValueError(
+            f"The labels have {len(text)} letters, and this page takes at most {MAX_LETTERS}: shorten them."
+        )
+    return parse_labels(text, "labels")
+
+
+def _fitted(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
+    scale = longer_side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+__all__ = ["MAX_LETTERS", "PageModel", "SegmentedPhoto", "read_labels"]

@@ -1,0 +1,93 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Reading a photo from a file, the web or standard input, with limits on its bytes and pixels."""
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from io import BytesIO
+from typing import BinaryIO
+from urllib.request import Request, urlopen
+
+from PIL import Image, UnidentifiedImageError
+
+from catseg_hf.app.photos import STDIN, Photo, is_url
+from catseg_hf.image_reading_catseg import MAX_PIXELS, read_image
+
+
+# Of a photo from the web or from standard input.
+MAX_BYTES = 100 * 2**20
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 2**18
+
+
+def read_photos(photos: Sequence[Photo], problems: dict[str, str]) -> Iterator[tuple[Photo, Image.Image]]:
+    """Reads photos one by one, when they are asked for.
+
+    Args:
+        photos (`Sequence[Photo]`): Which ones.
+        problems (`dict[str, str]`): Gets the reason, by name, for each that cannot be read; it is left out.
+
+    Returns:
+        An iterator over each photo with its picture.
+    """
+    for photo in photos:
+        try:
+            picture = read_photo(photo.name)
+        except Exception as error:  # decoders raise errors of all kinds on damaged files
+            problems[photo.name] = f"cannot be read as a picture: {error or type(error).__name__}"
+        else:
+            yield photo, picture
+
+
+def read_photo(name: str) -> Image.Image:
+    """Reads a photo as the model sees it.
+
+    Args:
+        name (`str`): A path, an `http(s)` URL, or `"-"` for standard input. From the last two at most 100 MiB are read.
+
+    Returns:
+        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white.
+
+    Raises:
+        OSError: If it cannot be had, or is no picture.
+        ValueError: If it has too many bytes or pixels.
+    """
+    if name == STDIN:
+        return _decode(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")))
+    if is_url(name):
+        # Some servers refuse clients that do not say who they are.
+        request = Request(name, headers={"User-Agent": "catseg-hf"})
+        with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
+            return _decode(BytesIO(_read_capped(response, "The file")))
+    with open(name, "rb") as file:
+        return _decode(file)
+
+
+def _read_capped(stream: BinaryIO, what: str) -> bytes:
+    parts, total = [], 0
+    while part := stream.read(CHUNK_BYTES):
+        parts.append(part)
+        total += len(part)
+        if total > MAX_BYTES:
+            raise ValueError(
+                f"{what} has more than {MAX_BYTES // 2**20} MiB, the most that is read from there: save it and give "
+                "its path."
+            )
+    return b"".join(parts)
+
+
+def _decode(file: BinaryIO) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of pictures half as large as the limit, which holds for all of them.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file) as picture:
+                return Image.fromarray(read_image(picture, None, True, MAX_PIXELS)[0])
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"it has more than {MAX_PIXELS:,} pixels: make it smaller.") from error
+    except UnidentifiedImageError as error:
+        raise OSError("it is none, or of a format that Pillow does not know.") from error
+
+
+__all__ = ["MAX_BYTES", "read_photo", "read_photos"]

@@ -1,0 +1,204 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""`catseg segment`: its options, and what it says when it is done. What it needs further is imported when it runs."""
+
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catseg_hf.app.options import MODEL_HELP, WeightType
+
+
+if TYPE_CHECKING:
+    from catseg_hf.app.photos import Photo
+    from catseg_hf.app.segmentation import Segmentation
+
+
+class Format(str, Enum):
+    """What `catseg segment` writes; an `Enum`, since typer takes no lists of literals."""
+
+    OVERLAY = "overlay"
+    LABEL_MAP = "label-map"
+    MASKS = "masks"
+    RLE = "rle"
+    JSON = "json"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PHOTOS", help="Files, folders with all that is in them, http(s) URLs, or - for standard input."
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="The classes, separated by commas: 'cat,grass'. To give a class synonyms, separate classes by "
+        "semicolons and synonyms by commas: 'cat,kitten;grass,lawn'. Every pixel goes to the best of the classes. "
+        "Without labels: the classes that the model was trained on."
+    ),
+]
+LabelsFile = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of --labels: a text file with one class a line, synonyms separated by ' | '; or ade20k_150, "
+        "ade20k_847, coco_stuff_171, pascal_context_59, pascal_context_459, pascal_voc_20 or pascal_voc_20b."
+    ),
+]
+Model = Annotated[str, typer.Option(help=MODEL_HELP)]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file for one photo; for several, or for a folder of photos, a folder, where each overlay gets the "
+        "photo's name and .png.",
+        show_default="overlay.png or, of several photos, segmented",
+    ),
+]
+Formats = Annotated[
+    list[Format] | None,
+    typer.Option(
+        "--format",
+        help="overlay: a picture with a legend. label-map: a PNG of class numbers, 255 for none. masks: a folder "
+        "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. Give the "
+        "option again for several formats: --output names the first, the others lie beside it.",
+        show_default="overlay",
+    ),
+]
+Threshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Pixels whose best class scores less get no class.")
+]
+Background = Annotated[
+    str | None, typer.Option(help="With --threshold: the class for those pixels, one of the labels or another.")
+]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out photos whose results are there: goes on after a stop.")
+]
+
+
+def segment(
+    inputs: Inputs,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
+    model: Model = "base",
+    output: Output = None,
+    formats: Formats = None,
+    threshold: Threshold = None,
+    background: Background = None,
+    device: Device = "auto",
+    dtype: WeightType = "float32",
+    batch_size: BatchSize = 1,
+    skip_existing: SkipExisting = False,
+) -> None:
+    """Segment photos and draw the classes over them, with a legend.
+
+    A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
+    """
+    from catseg_hf.app.photo_segmenter import load_segmenter, segment_photos
+    from catseg_hf.app.photos import find_photos
+
+    classes = read_labels(labels, labels_file)
+    if background is not None and threshold is None:
+        raise ValueError("--background is the class of the pixels below --threshold: give that too.")
+    kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
+    photos, problems, output = find_photos(inputs, output, kinds)
+    is_single = len(photos) + len(problems) == 1
+    left = [photo for photo in photos if not (skip_existing and photo.is_done)]
+    options = {"threshold": threshold, "background": background, "need_scores": bool({"rle", "json"} & {*kinds})}
+    num_written, last = write_results(
+        segment_photos(left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size)
+    )
+
+    if not is_single:
+        skipped = f", {len(photos) - len(left)} were there already" if len(left) < len(photos) else ""
+        typer.echo(f"Wrote the results of {num_written} photo{'s'[: num_written != 1]} to {output}{skipped}")
+    elif last is not None:
+        typer.echo(summary(*last))
+    elif photos and not problems:
+        typer.echo(f"{output} was there already")
+    if problems:
+        raise ValueError(problem_list(problems))
+
+
+def write_results(
+    segmented: "Iterable[tuple[Photo, Segmentation]]",
+) -> "tuple[int, tuple[Photo, Segmentation] | None]":
+    """Writes photos to their targets, each as soon as it is segmented.
+
+    Args:
+        segmented (`Iterable[tuple[Photo, Segmentation]]`): Photos with their segmentations.
+
+    Returns:
+        `tuple[int, tuple[Photo, Segmentation] | None]`: How many there were, and the last of them.
+
+    Raises:
+        typer.Exit: If the user interrupts, with code 130.
+    """
+    from catseg_hf.app.outputs import write_result
+
+    num_written, last = 0, None
+    try:
+        for photo, result in segmented:
+            for kind, path in photo.targets.items():
+                write_result(result, kind, path)
+            num_written, last = num_written + 1, (photo, result)
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted after {num_written} photos. With --skip-existing the command goes on.", err=True)
+        raise typer.Exit(130) from None
+    return num_written, last
+
+
+def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[str]] | None:
+    """The classes that the options name.
+
+    Args:
+        labels (`str`, *optional*): As [`parse_labels`] takes them.
+        labels_file (`str`, *optional*): As [`load_vocabulary`] takes it.
+
+    Returns:
+        `list[str | list[str]]`, *optional*: `None` where neither is given.
+
+    Raises:
+        ValueError: If both are given, a label cannot be used, or there is no such file or vocabulary.
+    """
+    from catseg_hf import load_vocabulary, parse_labels
+
+    if labels is not None and labels_file is not None:
+        raise ValueError("Give either --labels or --labels-file.")
+    if labels_file is not None:
+        return parse_labels(load_vocabulary(labels_file), "--labels-file")
+    return None if labels is None else parse_labels(labels, "--labels")
+
+
+def summary(photo: "Photo", result: "Segmentation") -> str:
+    """What the user reads of a single photo.
+
+    Args:
+        photo ([`Photo`]): The photo.
+        result ([`Segmentation`]): Its segmentation.
+
+    Returns:
+        `str`: A line for each class with its share, the largest first, and one for each file.
+    """
+    found = sorted(result.segments(), key=lambda segment: -segment["area"])
+    lines = [f"{segment['share']:6.1%}  {segment['label']}" for segment in found]
+    return "\n".join([*lines, *(f"Wrote {path}" for path in photo.targets.values())])
+
+
+def problem_list(problems: dict[str, str]) -> str:
+    """What the user reads of photos that could not be segmented.
+
+    Args:
+        problems (`dict[str, str]`): Why, by the name of the photo.
+
+    Returns:
+        `str`: One line for each, and one above them where there are several.
+    """
+    lines = [f"{name}: {reason}" for name, reason in problems.items()]
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} photos could not be segmented:", *lines])
+
+
+__all__ = ["segment"]

@@ -1,0 +1,110 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Working on a few class maps at a time: what bounds the model's memory, and keeps a processor's cache warm."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .configuration_catseg import CatSegConfig
+
+
+ALL = torch.iinfo(torch.int32).max
+CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
+CPU_VIEWS_AT_A_TIME = 8
+CPU_CLASS_MAPS_AT_A_TIME = 320
+
+
+def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torch.device) -> int:
+    """Number of class maps that the aggregator works on at a time.
+
+    Args:
+        config (`CatSegConfig`): Its `class_chunk_size` decides, where it is set.
+        height, width (`int`): Size of the patch grid.
+        device (`torch.device`): Where the model computes.
+
+    Returns:
+        `int`: As many as stay in a processor's cache, or fill a tenth of a GPU's free memory. All of them while a graph
+        is captured, whose size must not depend on it.
+    """
+    if config.class_chunk_size is not None:
+        return config.class_chunk_size
+    if torch.compiler.is_compiling():
+        return ALL
+    bytes_per_class = height * width * config.hidden_size * 4
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        # About a dozen tensors of a class's size, four times as wide inside the MLP, exist at a time.
+        return max(1, free // 10 // (16 * bytes_per_class))
+    return max(1, CPU_CHUNK_BYTES // bytes_per_class)
+
+
+def views_at_a_time(
+    config: CatSegConfig, num_classes: int, device: torch.device, *, training: bool, needs_all: bool
+) -> int:
+    """Number of views that go through the model together, so that memory does not grow with them.
+
+    Args:
+        config (`CatSegConfig`): Of the model.
+        num_classes (`int`): Number of class maps of each view.
+        device (`torch.device`): Where the model computes.
+        training (`bool`): Whether the model is in training mode.
+        needs_all (`bool`): Whether something is wanted that is of all views together.
+
+    Returns:
+        `int`: Few on a CPU without gradient, otherwise all of them.
+    """
+    if config.early_rejection is not None and not training:
+        return 1  # or what is rejected in one view would depend on the others
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all or device.type != "cpu":
+        return ALL
+    return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
+
+
+def run(module: nn.Module, function: Callable[..., Any], *args: Any) -> Any:
+    """Calls `function(*args)`, with gradient checkpointing where it is enabled for `module`."""
+    if module.gradient_checkpointing and module.training:
+        return module._gradient_checkpointing_func(function, *args)
+    return function(*args)
+
+
+def split(tensor: torch.Tensor, size: int, dim: int) -> Sequence[torch.Tensor]:
+    """Pieces of a tensor; nothing to do where one piece is enough: no exported graph has more."""
+    return [tensor] if tensor.shape[dim] <= size else tensor.split(size, dim=dim)
+
+
+def over_chunks(
+    module: nn.Module,
+    function: Callable[..., torch.Tensor],
+    hidden_states: torch.Tensor,
+    *cut_alike: torch.Tensor,
+    shared: Sequence[torch.Tensor | None],
+    dim: int,
+    chunk_size: int,
+) -> torch.Tensor:
+    """Applies a function that treats every class (or every position) by itself to a few of them at a time.
+
+    Where no gradient is recorded, the results take the place of `hidden_states`, so that these maps, the largest tensor
+    of the model, exist once.
+
+    Args:
+        module (`nn.Module`): The module whose gradient checkpointing applies.
+        function (`Callable`): Takes a part of the maps and returns as much.
+        hidden_states (`torch.FloatTensor` of shape `(B, T, ...)`): Maps of all classes, which the caller needs no more.
+        cut_alike (`torch.Tensor` of shape `(B, T, ...)`): Further arguments, cut in the same way.
+        shared (`Sequence[torch.Tensor | None]`): Further arguments that are the same for all parts.
+        dim (`int`): The dimension that is cut: 1 for classes, 2 for positions.
+        chunk_size (`int`): Size of a part along it.
+
+    Returns:
+        `torch.FloatTensor` of shape `(B, T, ...)`.
+    """
+    if hidden_states.shape[dim] <= chunk_size:
+        return run(module, function, hidden_states, *cut_alike, *shared)
+    chunks = zip(*(tensor.split(chunk_size, dim=dim) for tensor in (hidden_states, *cut_alike)), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([run(module, function, *chunk, *shared) for chunk in chunks], dim=dim)
+    for chunk in chunks:
+        chunk[0].copy_(function(*chunk, *shared))
+    return hidden_states

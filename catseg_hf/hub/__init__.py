@@ -1,0 +1,9 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Models by the names that the command line takes: finding, describing and publishing them."""
+
+from .description import describe_installation, describe_model
+from .names import find_model
+from .push import push_folder
+
+
+__all__ = ["describe_installation", "describe_model", "find_model", "push_folder"]

@@ -1,0 +1,79 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Publishing the folder of a model on the Hub."""
+
+import re
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from catseg_hf.cards import CARD_NAME, create_model_card
+from catseg_hf.configuration_catseg import CatSegConfig
+from catseg_hf.hub.names import ADVICE, HUB_NAME, find_model
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.processing_catseg import CatSegProcessor
+
+
+# What `from_pretrained` may read; a folder's other files, such as those of a training, stay where they are.
+PUSHED_FILES = (
+    "config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    "*processor_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+    "*_catseg.py",
+    CARD_NAME,
+)
+
+
+def push_folder(
+    folder: Path, repo_id: str, private: bool = False, revision: str | None = None, commit_message: str | None = None
+) -> str:
+    """Uploads a model folder as it is: model, processor, tokenizer and card, in one commit.
+
+    The card in the folder goes along; without one, it is made from the model. A card that is on the Hub already then
+    stays.
+
+    Args:
+        folder (`Path`): The folder, written by `catseg convert`, a training or `save_pretrained`.
+        repo_id (`str`): Where to, `owner/name`; made if it does not exist.
+        private (`bool`, *optional*, defaults to `False`): Whether only you see it, if it is made.
+        revision (`str`, *optional*): A branch; made if it does not exist.
+        commit_message (`str`, *optional*): What the commit is called.
+
+    Returns:
+        `str`: Address of the commit.
+
+    Raises:
+        ValueError: If the folder does not hold a whole model, or `repo_id` is no `owner/name`.
+        OSError: If the Hub cannot be reached or refuses.
+    """
+    if not re.fullmatch(HUB_NAME, repo_id):
+        raise ValueError(f"{repo_id!r} is no name on the Hub: give owner/name.")
+    if not any(folder.glob("model*.safetensors")):
+        raise ValueError(f"{folder} holds no model: {ADVICE}")
+    config = CatSegConfig.from_pretrained(find_model(str(folder)))
+    try:
+        processor = CatSegProcessor.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} holds no processor: save it there with `processor.save_pretrained`.") from error
+    files = sorted({path.name: path for pattern in PUSHED_FILES for path in folder.glob(pattern)}.items())
+
+    api = HfApi()
+    repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    operations = [CommitOperationAdd(name, path) for name, path in files]
+    if not (folder / CARD_NAME).is_file() and not api.file_exists(repo_id, CARD_NAME, revision=revision):
+        with torch.device("meta"):
+            model = CatSegForSemanticSegmentation(config)
+        card = create_model_card(model, processor, name=repo_id)
+        operations.append(CommitOperationAdd(CARD_NAME, str(card).encode()))
+    message = commit_message or "Upload CAT-Seg with its processor and card"
+    return api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url
+
+
+__all__ = ["push_folder"]

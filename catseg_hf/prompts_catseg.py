@@ -1,0 +1,249 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Class names as users write them, and the sentences (prompt templates) that they are put into."""
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+# The sentence of CVPR 2024.
+CVPR_TEMPLATES = ("A photo of a {} in the scene",)
+# The 80 sentences that CLIP was evaluated with on ImageNet, used by v1 and MMSegmentation.
+IMAGENET_TEMPLATES = (
+    "a bad photo of a {}.",
+    "a photo of many {}.",
+    "a sculpture of a {}.",
+    "a photo of the hard to see {}.",
+    "a low resolution photo of the {}.",
+    "a rendering of a {}.",
+    "graffiti of a {}.",
+    "a bad photo of the {}.",
+    "a cropped photo of the {}.",
+    "a tattoo of a {}.",
+    "the embroidered {}.",
+    "a photo of a hard to see {}.",
+    "a bright photo of a {}.",
+    "a photo of a clean {}.",
+    "a photo of a dirty {}.",
+    "a dark photo of the {}.",
+    "a drawing of a {}.",
+    "a photo of my {}.",
+    "the plastic {}.",
+    "a photo of the cool {}.",
+    "a close-up photo of a {}.",
+    "a black and white photo of the {}.",
+    "a painting of the {}.",
+    "a painting of a {}.",
+    "a pixelated photo of the {}.",
+    "a sculpture of the {}.",
+    "a bright photo of the {}.",
+    "a cropped photo of a {}.",
+    "a plastic {}.",
+    "a photo of the dirty {}.",
+    "a jpeg corrupted photo of a {}.",
+    "a blurry photo of the {}.",
+    "a photo of the {}.",
+    "a good photo of the {}.",
+    "a rendering of the {}.",
+    "a {} in a video game.",
+    "a photo of one {}.",
+    "a doodle of a {}.",
+    "a close-up photo of the {}.",
+    "a photo of a {}.",
+    "the origami {}.",
+    "the {} in a video game.",
+    "a sketch of a {}.",
+    "a doodle of the {}.",
+    "a origami {}.",
+    "a low resolution photo of a {}.",
+    "the toy {}.",
+    "a rendition of the {}.",
+    "a photo of the clean {}.",
+    "a photo of a large {}.",
+    "a rendition of a {}.",
+    "a photo of a nice {}.",
+    "a photo of a weird {}.",
+    "a blurry photo of a {}.",
+    "a cartoon {}.",
+    "art of a {}.",
+    "a sketch of the {}.",
+    "a embroidered {}.",
+    "a pixelated photo of a {}.",
+    "itap of the {}.",
+    "a jpeg corrupted photo of the {}.",
+    "a good photo of a {}.",
+    "a plushie {}.",
+    "a photo of the nice {}.",
+    "a photo of the small {}.",
+    "a photo of the weird {}.",
+    "the cartoon {}.",
+    "art of the {}.",
+    "a drawing of the {}.",
+    "a photo of the large {}.",
+    "a black and white photo of a {}.",
+    "the plushie {}.",
+    "a dark photo of a {}.",
+    "itap of a {}.",
+    "graffiti of the {}.",
+    "a toy {}.",
+    "itap of my {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "a tattoo of the {}.",
+)
+# The eight sentences that the original's code offers as "imagenet_select".
+IMAGENET_SELECT_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "A photo of a {} in the scene",
+)
+TEMPLATE_SETS = {
+    "cvpr": CVPR_TEMPLATES,
+    "imagenet": IMAGENET_TEMPLATES,
+    "imagenet_select": IMAGENET_SELECT_TEMPLATES,
+}
+
+Label = str | list[str]
+
+
+def parse_labels(labels: str | Sequence[str | Sequence[str]], argument: str = "text") -> list[Label]:
+    """Brings labels, as users write them, into one form.
+
+    Args:
+        labels (`str` or `Sequence[str | Sequence[str]]`):
+            In a list, each string is one class exactly as written, commas included, and a list of strings is one class
+            with synonyms. In one string, `,` separates classes; if it contains `;`, then `;` separates classes and `,`
+            synonyms. Spaces around the parts of a string are dropped.
+        argument (`str`, *optional*, defaults to `"text"`):
+            What error messages call `labels`.
+
+    Returns:
+        `list[str | list[str]]`: One entry for each class, a list where it has several names.
+
+    Raises:
+        ValueError: If there are no labels, or empty or duplicate ones; the message names them. Capital letters and
+            spaces make no difference, since the tokenizer ignores them.
+        TypeError: If an entry is neither a string nor a list of strings.
+
+    Example:
+
+    ```python
+    >>> parse_labels("cat, grass")
+    ['cat', 'grass']
+    >>> parse_labels("cat, kitten; grass")
+    [['cat', 'kitten'], 'grass']
+    >>> parse_labels(["trees, far away", ["cat", "kitten"]])
+    ['trees, far away', ['cat', 'kitten']]
+    ```
+    """
+    classes = _split_labels(labels, argument) if isinstance(labels, str) else _listed_labels(labels, argument)
+    seen: dict[tuple[str, ...], int] = {}
+    for index, names in enumerate(classes):
+        if not names or not all(name.strip() for name in names):
+            raise ValueError(f"Label {index + 1} of {len(classes)} is empty: {_spell(names)}. Leave it out.")
+        spelled = tuple(" ".join(name.lower().split()) for name in names)
+        if len(set(spelled)) < len(spelled):
+            raise ValueError(f"Label {index + 1} has the same synonym twice: {_spell(names)}. Leave one out.")
+        if spelled in seen:
+            raise ValueError(
+                f"Labels {seen[spelled] + 1} and {index + 1} are the same: {_spell(names)}. Leave one out."
+            )
+        seen[spelled] = index
+    return [names[0] if len(names) == 1 else names for names in classes]
+
+
+def _split_labels(labels: str, argument: str) -> list[list[str]]:
+    """The names of each class, of labels in one string."""
+    if not labels.strip():
+        raise ValueError(f'`{argument}` is empty: give labels, such as "cat, grass".')
+    if ";" not in labels:
+        return [[entry.strip()] for entry in labels.split(",")]
+    return [[name.strip() for name in entry.split(",")] for entry in labels.split(";")]
+
+
+def _listed_labels(labels: Sequence[str | Sequence[str]], argument: str) -> list[list[str]]:
+    """The names of each class, of labels in a list."""
+    if not isinstance(labels, list | tuple):
+        raise TypeError(f"`{argument}` must be a string or a list of labels, got {type(labels).__name__}.")
+    if not labels:
+        raise ValueError(f'`{argument}` is an empty list: give at least one label, such as ["cat", "grass"].')
+    classes = []
+    for index, entry in enumerate(labels):
+        names = [entry] if isinstance(entry, str) else entry
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"`{argument}[{index}]` must be a string or a list of strings (synonyms), got {entry!r}.")
+        classes.append(list(names))
+    return classes
+
+
+def _spell(names: list[str]) -> str:
+    return repr(names[0]) if len(names) == 1 else repr(names)
+
+
+def check_templates(prompt_templates: str | Sequence[str]) -> list[str]:
+    """The sentences of a set of templates.
+
+    Args:
+        prompt_templates (`str` or `Sequence[str]`): The name of a set, or sentences with one `{}` each.
+
+    Returns:
+        `list[str]`: The sentences.
+
+    Raises:
+        ValueError: If there is no set of that name, the list is empty, or a sentence has not exactly one `{}`.
+        TypeError: If it is neither a string nor a list.
+    """
+    if isinstance(prompt_templates, str):
+        if prompt_templates not in TEMPLATE_SETS:
+            raise ValueError(
+                f"`prompt_templates={prompt_templates!r}` is no set of templates: use one of "
+                f"{sorted(TEMPLATE_SETS)}, or "
+                'a list of sentences with one {} each, such as ["a photo of a {}."].'
+            )
+        return list(TEMPLATE_SETS[prompt_templates])
+    if not isinstance(prompt_templates, list | tuple):
+        raise TypeError(
+            f"`prompt_templates` must be the name of a set or a list, got {type(prompt_templates).__name__}."
+        )
+    if not prompt_templates:
+        raise ValueError('`prompt_templates` is empty: give at least one sentence, such as "a photo of a {}.".')
+    for template in prompt_templates:
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise ValueError(f"The prompt template {template!r} must be a string that contains {{}} exactly once.")
+    return list(prompt_templates)
+
+
+class Prompt(NamedTuple):
+    """A sentence, and which label (of how many the user gave), template and synonym it is of, counted from 0."""
+
+    label: int
+    template: int
+    synonym: int
+    text: str
+
+
+def make_prompts(classes: Sequence[Sequence[str]], templates: Sequence[str]) -> list[Prompt]:
+    """Puts class names into sentences.
+
+    Args:
+        classes (`Sequence[Sequence[str]]`): The names of each class.
+        templates (`Sequence[str]`): Sentences with one `{}` each.
+
+    Returns:
+        `list[Prompt]`: Class by class, for each all templates, and for each of these all names.
+    """
+    return [
+        # As the original's tokenizer: web data spells "&" as "&amp;", at times twice.
+        Prompt(label, number, synonym, html.unescape(html.unescape(template.replace("{}", name))))
+        for label, names in enumerate(classes)
+        for number, template in enumerate(templates)
+        for synonym, name in enumerate(names)
+    ]
+
+
+__all__ = ["parse_labels"]
