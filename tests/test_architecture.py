@@ -107,14 +107,3 @@ def test_no_file_is_part_of_a_circle() -> None:
 
     for module in IMPORTS:
         visit(module, ())
-
-
-def test_model_files_import_each_other_relatively() -> None:
-    """Transformers copies what a file of remote code imports relatively, in the same folder, and nothing else."""
-    for module, path in MODULES.items():
-        if not module.endswith("_catseg"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1 and resolve(node.module) == node.module, f"{module}: {ast.unparse(node)}"
-                assert node.module.endswith("_catseg"), f"{module}: {ast.unparse(node)}"

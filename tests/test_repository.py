@@ -40,8 +40,10 @@ from tests.tiny_models import random_checkpoint
 
 
 ROOT = Path(__file__).parents[1]
+PAGES = [f"examples/{name}.md" for name in ("segmenting", "evaluation", "training", "sharing", "speed")]
 DOCUMENTS = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "examples/README.md", "convert/README.md")
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
 }
 README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -64,7 +66,8 @@ def code_blocks(language: str, document: str = "README.md") -> list[str]:
 
 
 def shell_commands() -> list[str]:
-    return [line for block in code_blocks("bash") for line in block.splitlines() if line.strip()]
+    blocks = [block for document in DOCUMENTS for block in code_blocks("bash", document)]
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
 def inline_code(document: str) -> list[str]:
@@ -107,13 +110,11 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
     return result.stdout
 
 
-def test_readme_commands_and_python_run_in_order(
+def test_commands_and_python_of_the_documents_run_in_order(
     reader: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]
-    # The first block says that its file comes from a later one.
-    commands.sort(key=lambda command: not command.startswith("hf download "))
     assert [command.split()[:2] for command in commands] == [
         ["hf", "download"],
         ["python", "-m"],
@@ -135,9 +136,11 @@ def test_readme_commands_and_python_run_in_order(
         metrics = json.loads((folder / "results" / "results.json").read_text())["metrics"]
         assert 0 < metrics["miou_present_in_either"] < 1
 
-        # The blocks build on each other.
-        blocks = code_blocks("python")
-        output = run([sys.executable, "-c", "\n".join(blocks)], (folder, {**environment, **connected}))
+        # The blocks of a page build on each other.
+        blocks, output = [], ""
+        for document in ("README.md", *PAGES):
+            blocks += (found := code_blocks("python", document))
+            output += run([sys.executable, "-c", "\n".join(found)], (folder, {**environment, **connected}))
         assert loopback_hub.repositories["user/catseg-plants"].private
     assert Image.open(folder / "overlay.png").size[0] == 160
     (shown,) = [block.split("# ")[-1].strip() for block in blocks if "load_vocabulary" in block]
@@ -362,10 +365,10 @@ def test_blocks_of_the_conversion_run_in_order(
 
 def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
     kinds = {name: set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) for name, text in DOCUMENTS.items()}
-    # Without a kind: the files of this repository; `text`: commands that are tested further above.
-    assert kinds["README.md"] <= {"bash", "python", "bibtex", ""}
-    assert kinds["examples/README.md"] <= {"text"}
-    assert kinds["convert/README.md"] <= {"python", ""}
+    assert kinds["README.md"] <= {"bash", "python", "bibtex"}
+    assert all(kinds[document] <= {"bash", "python"} for document in PAGES)
+    assert kinds["catseg_hf/README.md"] == {"bash"} and not kinds["examples/README.md"]
+    assert kinds["convert/README.md"] <= {"python", ""}  # without a kind: commands that are tested further above
     assert {command.split(" ")[0] for command in documented_commands()} == set(PROGRAMS)
 
 
@@ -386,7 +389,7 @@ def test_options_in_sentences_exist() -> None:
 
 
 def test_commands_that_are_not_run_exist() -> None:
-    code = "\n".join(code_blocks("bash") + re.findall(r"`.*?`", README))
+    code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
     assert named == {"demo", "test", "quality", "style", "test-floor", "test-torchvision"} <= make_targets()
 
@@ -394,16 +397,20 @@ def test_commands_that_are_not_run_exist() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_and_files_that_documents_name_exist(document: str) -> None:
     text, folder = DOCUMENTS[document], (ROOT / document).parent
-    for target in re.findall(r"\]\(([^)#][^)]*)\)", text):
-        assert target.startswith("https://") or (folder / target.split("#")[0]).is_file(), target
-    headings = {
-        re.sub(r"[^\w\- ]", "", line.strip("# ")).lower().replace(" ", "-")
-        for line in text.splitlines()
-        if line.startswith("#")
-    }
-    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= headings
-    for name in re.findall(r"\b(?:tests|examples|catseg_hf|convert)/[\w./]*\w", text):
+    for target in re.findall(r"\]\(([^)]*)\)", text):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (folder / name).resolve() if name else ROOT / document
+        assert file.is_file() and (not anchor or anchor in anchors(file)), target
+    for name in re.findall(r"(?<!/)\b(?:tests|examples|catseg_hf|convert)/[\w./]*\w", text):
         assert (ROOT / name).exists() or (folder / name).exists(), name
+
+
+def anchors(file: Path) -> set[str]:
+    """What links to the headings of a page say after `#`."""
+    headings = [line.strip("# ") for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_documents_name_the_versions_extras_and_files_of_the_package() -> None:
