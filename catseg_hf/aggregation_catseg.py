@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Cost volume and aggregator (paper, sections 3.2 and 3.3): how similar each patch is to each class, made coherent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from transformers.modeling_outputs import ModelOutput
 from .chunking_catseg import over_chunks, split
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig
-from .spatial_attention_catseg import CatSegSpatialBlock
+from .spatial_attention_catseg import AttentionWindows, CatSegSpatialBlock
 
 
 @dataclass
@@ -76,6 +77,7 @@ class CatSegAggregatorLayer(nn.Module):
         hidden_states: torch.Tensor,
         appearance_guidance: torch.Tensor,
         text_guidance: torch.Tensor,
+        windows: Sequence[AttentionWindows],
         chunk_size: int,
         output_attentions: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -84,6 +86,7 @@ class CatSegAggregatorLayer(nn.Module):
             hidden_states (`torch.FloatTensor` of shape `(B, T, h, w, C)`): Cost maps.
             appearance_guidance (`torch.FloatTensor` of shape `(B, h, w, G)`): Projected appearance guidance.
             text_guidance (`torch.FloatTensor` of shape `(B, T, X)`): Projected text guidance.
+            windows (`Sequence[AttentionWindows]`): Those of each spatial block.
             chunk_size (`int`): Number of classes at a time; all of them if attentions are wanted.
             output_attentions (`bool`): Whether to return the weights of the spatial blocks.
 
@@ -91,13 +94,15 @@ class CatSegAggregatorLayer(nn.Module):
             The cost maps, shaped as before, and the weights of shape `(B, T, 2, heads, h * w, h * w)` or `None`.
         """
         appearance_guidance = self.guidance_norm(appearance_guidance)
-        prepared = [block.prepare(appearance_guidance) for block in self.spatial_blocks]
-        guidance_terms, all_windows = zip(*prepared, strict=True)
+        guidance_terms = [
+            block.prepare(appearance_guidance, its_windows)
+            for block, its_windows in zip(self.spatial_blocks, windows, strict=True)
+        ]
         attentions: list[torch.Tensor] = []
 
         def aggregate_space(maps: torch.Tensor, *guidance_terms: torch.Tensor) -> torch.Tensor:
-            for block, guidance_term, windows in zip(self.spatial_blocks, guidance_terms, all_windows, strict=True):
-                maps, weights = block(maps, guidance_term, windows, output_attentions)
+            for block, guidance_term, its_windows in zip(self.spatial_blocks, guidance_terms, windows, strict=True):
+                maps, weights = block(maps, guidance_term, its_windows, output_attentions)
                 if weights is not None:
                     attentions.append(weights)
             return maps
@@ -157,11 +162,15 @@ class CatSegAggregator(nn.Module):
         if output_attentions:
             chunk_size = cost_volume.shape[1]
         hidden_states = self._embed(cost_volume, chunk_size)
+        # The same in all layers.
+        windows = [
+            block.windows(*hidden_states.shape[2:4], hidden_states.device) for block in self.layers[0].spatial_blocks
+        ]
         all_hidden_states, all_attentions = [], []
         for layer in (None, *self.layers):
             if layer is not None:
                 hidden_states, attentions = layer(
-                    hidden_states, appearance_guidance, text_guidance, chunk_size, output_attentions
+                    hidden_states, appearance_guidance, text_guidance, windows, chunk_size, output_attentions
                 )
                 all_attentions.append(attentions)
             if output_hidden_states is not False:

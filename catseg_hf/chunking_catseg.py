@@ -12,6 +12,7 @@ from .configuration_catseg import CatSegConfig
 
 ALL = torch.iinfo(torch.int32).max
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
+GPU_CHUNK_BYTES = 2**30  # memory of all that is made of the class maps worked on at a time
 CPU_VIEWS_AT_A_TIME = 8
 CPU_CLASS_MAPS_AT_A_TIME = 320
 
@@ -25,8 +26,8 @@ def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torc
         device (`torch.device`): Where the model computes.
 
     Returns:
-        `int`: As many as stay in a processor's cache, or fill a tenth of a GPU's free memory. All of them while a graph
-        is captured, whose size must not depend on it.
+        `int`: As many as stay in a processor's cache, or need a bounded part of a GPU's memory, whose driver is not
+        asked. All of them while a graph is captured, whose size must not depend on it.
     """
     if config.class_chunk_size is not None:
         return config.class_chunk_size
@@ -34,9 +35,8 @@ def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torc
         return ALL
     bytes_per_class = height * width * config.hidden_size * 4
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
         # About a dozen tensors of a class's size, four times as wide inside the MLP, exist at a time.
-        return max(1, free // 10 // (16 * bytes_per_class))
+        return max(1, GPU_CHUNK_BYTES // (16 * bytes_per_class))
     return max(1, CPU_CHUNK_BYTES // bytes_per_class)
 
 

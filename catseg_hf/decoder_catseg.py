@@ -37,11 +37,11 @@ class CatSegGuidedUpsampling(nn.Module):
             The kernel of shape `(4 out, in, 2, 2)` and the class-independent map of shape `(B, 1, 2h, 2w, out)`.
         """
         middle_channels = len(self.transposed_bias)
-        # taps[a, r, y, s]: for result row 2i + a, kernel row y falls on row s of the block made of row i - 1 + a + r
-        taps = self.conv_weight.new_zeros(2, 2, 3, 2)
-        for a in range(2):
-            for y in range(3):
-                taps[a, (a + y + 1) // 2 - a, y, (a + y + 1) % 2] = 1
+        # taps[a, r, y, s]: for result row 2i + a, kernel row y falls on row s of the block made of row i - 1 + a + r,
+        # where 2i + a + y - 1 = 2 (i - 1 + a + r) + s. Made on the device, like everything in `forward`.
+        number = torch.arange(3, device=guidance.device)
+        a, r, s = number[:2, None, None, None], number[:2, None, None], number[:2]
+        taps = (number[:, None] + 1 == 2 * r + a + s).to(self.conv_weight.dtype)
         upsampled_weight = self.conv_weight[:, :middle_channels]
         kernel = torch.einsum(
             "arys,btxz,omyx,imsz->aboirt", taps, taps, upsampled_weight, self.transposed_weight.to(taps.dtype)
@@ -84,7 +84,7 @@ class CatSegDecoderStage(nn.Module):
         for a in range(2):
             for b in range(2):
                 # Position (a, b) of each 2 x 2 block starts at row a and column b of the padded convolution.
-                blocks[:, :, a, :, b] += maps[:, a : a + height, b : b + width, a, b]
+                blocks[:, :, a, :, b].add_(maps[:, a : a + height, b : b + width, a, b])
         maps = upsampled.permute(0, 3, 1, 2)  # B * T, out, 2h, 2w, channels last
         maps = F.relu(self.norm1(maps), inplace=True)
         maps = F.relu(self.norm2(self.conv2(maps)), inplace=True)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 BAND_ELEMENTS = 2**21
 # Without the search, maps of so many bytes are formed at a time: what a processor's memory feeds well, or what fills a
 # GPU with few launches.
-CPU_CHUNK_BYTES, GPU_CHUNK_BYTES = 2**26, 2**29
+CPU_CHUNK_BYTES, GPU_CHUNK_BYTES = 2**26, 2**30
 # Looking at one class that can win in a cell takes as long as looking at so many without asking, measured on CPUs.
 CANDIDATE_COST = 10
 # Below this logit the sigmoid leaves the range of normal float32 numbers, on which processors are very slow.
@@ -65,7 +65,7 @@ class MergedViews:
         self.window_size = (bottom - top, right - left)
         self.coverage = torch.zeros(size, device=self.device)
         for top, left, bottom, right in self.window_boxes:
-            self.coverage[top:bottom, left:right] += 1
+            self.coverage[top:bottom, left:right].add_(1)
         self.coverage.clamp_(min=1)
 
     def of_classes(self, class_ids: torch.Tensor | slice) -> "MergedViews":
@@ -83,7 +83,7 @@ class MergedViews:
         merged = torch.zeros(1, self.num_classes, *self.size, device=self.device)
         for view, (top, left, bottom, right) in zip(logits.split(1), self.window_boxes, strict=False):
             scores = self._scores(resize_bilinear(view, (bottom - top, right - left)))
-            merged[..., top:bottom, left:right] += scores
+            merged[..., top:bottom, left:right].add_(scores)
         merged /= self.coverage
         if self.has_global_view:
             # The global view is resized to the window first, like all views, and then to the resized image.
@@ -100,7 +100,7 @@ class MergedViews:
             first, last = max(start, top), min(stop, bottom)
             if first < last:
                 maps = self._scores(_resize_rows(logits, (bottom - top, right - left), first - top, last - top))
-                merged[:, first - start : last - start, left:right] += maps
+                merged[:, first - start : last - start, left:right].add_(maps)
         merged /= self.coverage[start:stop]
         if self.has_global_view:
             height = self.window_size[0]

@@ -45,14 +45,14 @@ def attention_windows(
         height, width (`int`): Size of the map.
         window_size (`int`): Side of a window. On a map that is not larger there is one window and no shift.
         shifted (`bool`): Whether the windows are shifted by half their side.
-        device (`torch.device`): Where the positions are wanted.
+        device (`torch.device`): Where the positions are made: nothing is copied from the host.
 
     Returns:
         [`AttentionWindows`]
     """
     shift = window_size // 2 if shifted and min(height, width) > window_size else 0
     window_size = min(window_size, height, width)
-    positions = torch.arange(height * width).view(height, width)
+    positions = torch.arange(height * width, device=device).view(height, width)
     by_length: dict[int, list[torch.Tensor]] = {}
     for top, bottom in window_segments(height, window_size, shift):
         for left, right in window_segments(width, window_size, shift):
@@ -60,7 +60,7 @@ def attention_windows(
             by_length.setdefault(len(window), []).append(window)
     order = torch.cat([window for windows in by_length.values() for window in windows])
     groups = [(len(windows), length) for length, windows in by_length.items()]
-    return AttentionWindows(order.to(device), order.argsort().to(device), groups)
+    return AttentionWindows(order, order.argsort(), groups)
 
 
 def eager_attention_forward(
@@ -127,7 +127,7 @@ class CatSegWindowAttention(nn.Module):
         for positions, group_guidance_term, (_, length) in groups:
             # Each group by itself, so that none has to be cut out of a larger tensor, which is a copy.
             qkv = self.qkv(hidden_states.index_select(2, positions))
-            qkv[..., : 2 * channels] += group_guidance_term
+            qkv[..., : 2 * channels].add_(group_guidance_term)  # `+=` on a part would copy it once more
             # B, T, n * l, 3 C -> q, k and v of shape (B * T * n, heads, l, d)
             query, key, value = qkv.view(-1, length, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
             output, weight = attention_function(
@@ -151,19 +151,22 @@ class CatSegSpatialBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size)
         self.mlp = CatSegMlp(hidden_size=config.hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.GELU())
 
-    def prepare(self, guidance: torch.Tensor) -> tuple[torch.Tensor, AttentionWindows]:
+    def windows(self, height: int, width: int, device: torch.device) -> AttentionWindows:
+        """The windows of this block, for maps of that size."""
+        return attention_windows(height, width, self.config.window_size, shifted=self.shifted, device=device)
+
+    def prepare(self, guidance: torch.Tensor, windows: AttentionWindows) -> torch.Tensor:
         """What is the same for all classes.
 
         Args:
             guidance (`torch.FloatTensor` of shape `(B, h, w, G)`): Normalised appearance guidance.
+            windows (`AttentionWindows`): Result of `windows`.
 
         Returns:
-            What it adds to queries and keys, of shape `(B, 1, h * w, 2 C)` and in the order of the windows, and these.
+            `torch.FloatTensor` of shape `(B, 1, h * w, 2 C)`: What it adds to queries and keys, in the order of the
+            windows.
         """
-        windows = attention_windows(
-            *guidance.shape[1:3], self.config.window_size, shifted=self.shifted, device=guidance.device
-        )
-        return self.attention.guidance_qk(guidance.flatten(1, 2)[:, windows.order])[:, None], windows
+        return self.attention.guidance_qk(guidance.flatten(1, 2)[:, windows.order])[:, None]
 
     def forward(
         self,
@@ -175,7 +178,7 @@ class CatSegSpatialBlock(nn.Module):
         """
         Args:
             hidden_states (`torch.FloatTensor` of shape `(B, T, h, w, C)`): Cost maps.
-            guidance_term, windows: Result of `prepare`.
+            guidance_term, windows: Results of `prepare` and `windows`.
             output_attentions (`bool`): Whether to return the attention weights.
 
         Returns:

@@ -10,7 +10,7 @@ from tiny_models import random_images, tiny_model
 from torch import nn
 
 from catseg_hf.layers_catseg import CatSegQuickGELU
-from catseg_hf.spatial_attention_catseg import attention_windows
+from catseg_hf.spatial_attention_catseg import CatSegSpatialBlock, attention_windows
 
 
 def assert_same(
@@ -40,6 +40,11 @@ def test_quick_gelu() -> None:
     assert torch.equal(values, before)
 
 
+def run_spatial_block(block: CatSegSpatialBlock, maps: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
+    windows = block.windows(*maps.shape[2:4], maps.device)
+    return block(maps, block.prepare(guidance, windows), windows)[0]
+
+
 @pytest.mark.parametrize("size", [(8, 8), (8, 12), (4, 4), (12, 8)])
 @pytest.mark.parametrize("shifted", [False, True])
 def test_spatial_block(size: tuple[int, int], shifted: bool) -> None:
@@ -49,7 +54,7 @@ def test_spatial_block(size: tuple[int, int], shifted: bool) -> None:
     guidance = random_images(2, *size, 8, seed=1).double()
     assert_same(
         block,
-        lambda maps, guide: block(maps, *block.prepare(guide))[0],
+        lambda maps, guide: run_spatial_block(block, maps, guide),
         lambda maps, guide: plain_definitions.spatial_block(block, maps, guide),
         hidden_states,
         guidance,
@@ -63,9 +68,9 @@ def test_masked_windows_stay_apart_for_huge_scores() -> None:
     with torch.no_grad():
         block.attention.qkv.weight[:32] *= 1e4
         maps, guidance = random_images(1, 1, 8, 8, 16).double(), random_images(1, 8, 8, 8).double()
-        before = block(maps.clone(), *block.prepare(guidance))[0]
+        before = run_spatial_block(block, maps, guidance)
         maps[:, :, :2, :2] += 1
-        after = block(maps.clone(), *block.prepare(guidance))[0]
+        after = run_spatial_block(block, maps, guidance)
     changed = (before != after).any(dim=-1)[0, 0]
     assert changed[:2, :2].all() and changed.sum() == 4
 
