@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_outputs import ModelOutput
 
-from .chunking_catseg import over_chunks, split
+from .chunking_catseg import joined, over_chunks, split
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig
 from .spatial_attention_catseg import AttentionWindows, CatSegSpatialBlock
@@ -47,6 +47,12 @@ class CatSegModelOutput(ModelOutput):
     guidance: tuple[torch.FloatTensor, ...] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+def normalize(embeds: torch.Tensor) -> torch.Tensor:
+    """Embeddings of length 1, of and to any shape `(..., D)`; the length is computed in float32 at least."""
+    wide = embeds.float() if embeds.dtype in (torch.float16, torch.bfloat16) else embeds
+    return F.normalize(wide, dim=-1).to(embeds.dtype)
 
 
 def select_hidden_states(
@@ -149,7 +155,8 @@ class CatSegAggregator(nn.Module):
         Returns:
             [`CatSegModelOutput`] with `last_hidden_state`, `cost_volume`, `kept_classes` and what was asked for.
         """
-        cost_volume = self.cost_volume(image_embeds, text_embeds)  # B, T, P, h, w
+        text_embeds = normalize(text_embeds)
+        cost_volume = self.cost_volume(normalize(image_embeds), text_embeds)  # B, T, P, h, w
         texts = self._class_embeddings(text_embeds).expand(image_embeds.shape[0], -1, -1)  # B, T, D
         kept_classes = self._kept_classes(cost_volume)
         if kept_classes is not None:
@@ -208,18 +215,17 @@ class CatSegAggregator(nn.Module):
         Of synonyms (`config.synonyms` `"max"`) the most similar counts, at each place.
 
         Args:
-            image_embeds (`torch.FloatTensor` of shape `(B, h, w, D)`): Dense CLIP embeddings.
-            text_embeds (`torch.FloatTensor` of shape `(T, P, D)` or `(T, P, S, D)`): Text embeddings; all-zero ones
-                stand for absent synonyms.
+            image_embeds (`torch.FloatTensor` of shape `(B, h, w, D)`): Dense CLIP embeddings, normalised.
+            text_embeds (`torch.FloatTensor` of shape `(T, P, D)` or `(T, P, S, D)`): Text embeddings, normalised;
+                all-zero ones stand for absent synonyms.
 
         Returns:
             `torch.FloatTensor` of shape `(B, T, P, h, w)`, from -1 to 1.
         """
         height, width = image_embeds.shape[1:3]
-        image_embeds = F.normalize(image_embeds, dim=-1).flatten(1, 2).transpose(1, 2)  # B, D, h * w
-        texts = F.normalize(text_embeds, dim=-1)
-        cost_volume = torch.matmul(texts.flatten(0, -2), image_embeds)
-        cost_volume = cost_volume.view(image_embeds.shape[0], *texts.shape[:-1], height, width)
+        image_embeds = image_embeds.flatten(1, 2).transpose(1, 2)  # B, D, h * w
+        cost_volume = torch.matmul(text_embeds.flatten(0, -2), image_embeds)
+        cost_volume = cost_volume.view(image_embeds.shape[0], *text_embeds.shape[:-1], height, width)
         if text_embeds.dim() == 4:
             absent = (text_embeds == 0).all(dim=-1)[..., None, None]  # T, P, S, 1, 1
             cost_volume = cost_volume.masked_fill(absent, -1.0).amax(dim=3)
@@ -228,14 +234,12 @@ class CatSegAggregator(nn.Module):
     @staticmethod
     def _class_embeddings(text_embeds: torch.Tensor) -> torch.Tensor:
         # (T, P, D) or (T, P, S, D) -> T, D: the direction of the mean over templates and synonyms
-        texts = F.normalize(text_embeds, dim=-1)
-        return F.normalize(texts.flatten(1, -2).sum(dim=1), dim=-1)
+        return normalize(text_embeds.flatten(1, -2).sum(dim=1))
 
     def _embed(self, cost_volume: torch.Tensor, chunk_size: int) -> torch.Tensor:
         # B, T, P, h, w -> B, T, h, w, C
-        chunks = []
-        for chunk in split(cost_volume, chunk_size, dim=1):
-            maps = chunk.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            maps = self.cost_embedding(maps).permute(0, 2, 3, 1)
-            chunks.append(maps.unflatten(0, chunk.shape[:2]))
-        return chunks[0].contiguous() if len(chunks) == 1 else torch.cat(chunks, dim=1)
+        def embed(chunk: torch.Tensor) -> torch.Tensor:
+            maps = self.cost_embedding(chunk.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+            return maps.permute(0, 2, 3, 1).unflatten(0, chunk.shape[:2]).contiguous()
+
+        return joined(map(embed, split(cost_volume, chunk_size, dim=1)), cost_volume.shape[1], dim=1)

@@ -1,20 +1,26 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Working on a few class maps at a time: what bounds the model's memory, and keeps a processor's cache warm."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from transformers.utils import logging
 
 from .configuration_catseg import CatSegConfig
 
+
+logger = logging.get_logger(__name__)
 
 ALL = torch.iinfo(torch.int32).max
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
 GPU_CHUNK_BYTES = 2**30  # memory of all that is made of the class maps worked on at a time
 CPU_VIEWS_AT_A_TIME = 8
 CPU_CLASS_MAPS_AT_A_TIME = 320
+GPU_VIEWS_BYTES = 2**31  # size of the class maps of the views that go through the model together
+
+Result = TypeVar("Result")
 
 
 def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torch.device) -> int:
@@ -33,33 +39,107 @@ def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torc
         return config.class_chunk_size
     if torch.compiler.is_compiling():
         return ALL
-    bytes_per_class = height * width * config.hidden_size * 4
-    if device.type == "cuda":
-        # About a dozen tensors of a class's size, four times as wide inside the MLP, exist at a time.
-        return max(1, GPU_CHUNK_BYTES // (16 * bytes_per_class))
-    return max(1, CPU_CHUNK_BYTES // bytes_per_class)
+    if device.type == "cpu":
+        return max(1, CPU_CHUNK_BYTES // bytes_per_class_map(config, height, width))
+    # About a dozen tensors of a class map's size, four times as wide inside the MLP, exist at a time.
+    return max(1, GPU_CHUNK_BYTES // (16 * bytes_per_class_map(config, height, width)))
+
+
+def bytes_per_class_map(config: CatSegConfig, height: int, width: int) -> int:
+    """Size in float32 of the aggregator's map of one class, on a patch grid of that height and width."""
+    return 4 * height * width * config.hidden_size
 
 
 def views_at_a_time(
-    config: CatSegConfig, num_classes: int, device: torch.device, *, training: bool, needs_all: bool
+    config: CatSegConfig,
+    num_classes: int,
+    height: int,
+    width: int,
+    device: torch.device,
+    *,
+    training: bool,
+    needs_all: bool,
 ) -> int:
     """Number of views that go through the model together, so that memory does not grow with them.
 
     Args:
         config (`CatSegConfig`): Of the model.
         num_classes (`int`): Number of class maps of each view.
+        height, width (`int`): Size of the patch grid.
         device (`torch.device`): Where the model computes.
         training (`bool`): Whether the model is in training mode.
         needs_all (`bool`): Whether something is wanted that is of all views together.
 
     Returns:
-        `int`: Few on a CPU without gradient, otherwise all of them.
+        `int`: Few on a CPU, as many as need a bounded part of a GPU's memory, all of them where a gradient is recorded.
     """
     if config.early_rejection is not None and not training:
         return 1  # or what is rejected in one view would depend on the others
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all or device.type != "cpu":
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all:
         return ALL
-    return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
+    if device.type == "cpu":
+        return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
+    return max(1, GPU_VIEWS_BYTES // (num_classes * bytes_per_class_map(config, height, width)))
+
+
+def with_less_memory(compute: Callable[..., Result], sizes: Mapping[str, tuple[int, int]]) -> Result:
+    """Calls a function with sizes, and as long as the device's memory does not suffice, again with half of them.
+
+    Args:
+        compute (`Callable`): Takes the sizes in their order. Its result must not depend on them.
+        sizes (`Mapping[str, tuple[int, int]]`): By what it is: how much to compute at a time, and of how much.
+
+    Returns:
+        What `compute` returns.
+
+    Raises:
+        torch.OutOfMemoryError: If the memory does not suffice for sizes of 1, or a gradient is recorded, for which
+            everything has to be kept anyway.
+    """
+    first = left = [size for size, _ in sizes.values()]
+    if torch.compiler.is_compiling():
+        return compute(*left)
+    while True:
+        try:
+            result = compute(*left)
+            break
+        except torch.OutOfMemoryError:
+            if torch.is_grad_enabled() or max(left) == 1:
+                raise
+        # Here the error is gone, which held the frames with all their tensors.
+        left = [max(1, min(size, total) // 2) for size, (_, total) in zip(left, sizes.values(), strict=True)]
+    if left != first:
+        tried = " and ".join(f"{min(size)} {what}" for what, size in sizes.items())
+        done = " and ".join(f"{size} {what}" for size, what in zip(left, sizes, strict=True))
+        logger.warning_once(
+            f"Out of memory with {tried} at a time: done with {done}. The result is the same, but takes longer."
+        )
+    return result
+
+
+def joined(chunks: Iterable[torch.Tensor], size: int, dim: int) -> torch.Tensor:
+    """Concatenates chunks. Where no gradient is recorded, each takes its place at once, so that none exists twice.
+
+    Args:
+        chunks (`Iterable[torch.Tensor]`): Chunks that are made one by one.
+        size (`int`): Of all of them along the dimension.
+        dim (`int`): The dimension.
+
+    Returns:
+        `torch.Tensor`.
+    """
+    whole, start = None, 0
+    if torch.is_grad_enabled():
+        chunks = list(chunks)
+        return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=dim)
+    for chunk in chunks:
+        if chunk.shape[dim] == size:
+            return chunk
+        if whole is None:
+            whole = chunk.new_empty([*chunk.shape[:dim], size, *chunk.shape[dim + 1 :]])
+        whole.narrow(dim, start, chunk.shape[dim]).copy_(chunk)
+        start += chunk.shape[dim]
+    return whole
 
 
 def run(module: nn.Module, function: Callable[..., Any], *args: Any) -> Any:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .chunking_catseg import over_chunks, run, split
+from .chunking_catseg import joined, over_chunks, run, split
 from .configuration_catseg import CatSegConfig
 from .layers_catseg import CatSegMlp
 
@@ -69,17 +69,17 @@ class CatSegClassBlock(nn.Module):
         if self._pooling_size == (1, 1):
             maps = over_chunks(self, self._add_attended, maps, shared=terms, dim=2, chunk_size=num_positions)
             return maps.view(hidden_states.shape)
-        blocks = [run(self, self._attend, block, *terms) for block in split(maps, num_positions, dim=2)]
-        maps = blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+        blocks = (run(self, self._attend, block, *terms) for block in split(maps, num_positions, dim=2))
+        maps = joined(blocks, maps.shape[2], dim=2)
         return over_chunks(self, self._add_unpooled, hidden_states, maps, shared=(), dim=1, chunk_size=chunk_size)
 
     def _padding_key_value(self, num_classes: int) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         # Of one padding token, (heads, 1, d) each; None if there is none.
         if num_classes >= self.config.class_padding_length:
             return None, None
-        # Copies, since torch's FlopCounterMode cannot follow a parameter that is itself the input of a module.
-        key, value = self.key_value(self.norm1(self.padding_token.clone())).chunk(2, dim=-1)
-        key = key + self.guidance_key(self.padding_guidance.clone())
+        # Views, since torch's FlopCounterMode cannot follow a parameter that is itself the input of a module.
+        key, value = self.key_value(self.norm1(self.padding_token[None])).chunk(2, dim=-1)
+        key = key + self.guidance_key(self.padding_guidance[None])
         return key.view(*self.heads).unsqueeze(1), value.view(*self.heads).unsqueeze(1)
 
     def _add_attended(self, maps: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:

@@ -7,18 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .chunking_catseg import run, split
+from .chunking_catseg import joined, run, split
 from .configuration_catseg import CatSegConfig
 
 
 class CatSegGuidedUpsampling(nn.Module):
-    """Prepares a transposed convolution (2 x 2, stride 2) and the 3 x 3 convolution behind it as one small convolution.
+    """Makes a transposed convolution (2 x 2, stride 2) and the 3 x 3 convolution behind it one transposed convolution.
 
-    The original computes `conv(cat([transposed(x), guidance]))`. Of a 2i + a row of the result (a = 0 or 1), the 3 x 3
-    kernel sees rows 2i + a - 1 ... 2i + a + 1 of the upsampled map, which come from rows i - 1 + a and i + a of `x`.
-    So each of the four positions (a, b) in a 2 x 2 block is a 2 x 2 convolution of `x`, and the four together are one
-    with four times the channels. What comes from the guidance and from the bias of the transposed convolution (whose
-    sum differs at the border, where the 3 x 3 kernel sees zeros) is the same for all classes: a map added at the end.
+    The original computes `conv(cat([transposed(x), guidance]))`. What comes of `x` is one transposed convolution, with
+    the 4 x 4 kernel that the two make together. What comes of the guidance and of the first one's bias (less at the
+    border, where the 3 x 3 kernel sees zeros) is the same for all classes: a map added at the end.
     """
 
     def __init__(self, *, in_channels: int, out_channels: int, guidance_channels: int) -> None:
@@ -34,22 +32,14 @@ class CatSegGuidedUpsampling(nn.Module):
             guidance (`torch.FloatTensor` of shape `(B, g, 2h, 2w)`): Projected guidance.
 
         Returns:
-            The kernel of shape `(4 out, in, 2, 2)` and the class-independent map of shape `(B, 1, 2h, 2w, out)`.
+            The kernel of shape `(in, out, 4, 4)` and the class-independent map of shape `(B, 1, out, 2h, 2w)`.
         """
-        middle_channels = len(self.transposed_bias)
-        # taps[a, r, y, s]: for result row 2i + a, kernel row y falls on row s of the block made of row i - 1 + a + r,
-        # where 2i + a + y - 1 = 2 (i - 1 + a + r) + s. Made on the device, like everything in `forward`.
-        number = torch.arange(3, device=guidance.device)
-        a, r, s = number[:2, None, None, None], number[:2, None, None], number[:2]
-        taps = (number[:, None] + 1 == 2 * r + a + s).to(self.conv_weight.dtype)
-        upsampled_weight = self.conv_weight[:, :middle_channels]
-        kernel = torch.einsum(
-            "arys,btxz,omyx,imsz->aboirt", taps, taps, upsampled_weight, self.transposed_weight.to(taps.dtype)
-        )
-        kernel = kernel.flatten(0, 2).contiguous(memory_format=torch.channels_last)
+        upsampled_weight = self.conv_weight[:, : len(self.transposed_bias)]
+        kernel = F.conv2d(self.transposed_weight, upsampled_weight, padding=2)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)  # as the maps are
         bias = self.transposed_bias.view(1, -1, 1, 1).expand(guidance.shape[0], -1, *guidance.shape[-2:])
         class_independent = F.conv2d(torch.cat([bias, guidance.to(bias.dtype)], dim=1), self.conv_weight, padding=1)
-        return kernel, class_independent.permute(0, 2, 3, 1)[:, None].contiguous()
+        return kernel, class_independent.contiguous(memory_format=torch.channels_last)[:, None]
 
 
 class CatSegDecoderStage(nn.Module):
@@ -75,17 +65,10 @@ class CatSegDecoderStage(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(B, T, 2h, 2w, out)`.
         """
-        batch_size, num_classes, height, width, _ = hidden_states.shape
-        maps = hidden_states.flatten(0, 1).permute(0, 3, 1, 2)
-        maps = F.conv2d(maps, kernel, padding=1).permute(0, 2, 3, 1)  # B * T, h + 1, w + 1, 4 out
-        maps = maps.unflatten(-1, (2, 2, -1))
-        upsampled = class_independent.repeat(1, num_classes, 1, 1, 1).flatten(0, 1)
-        blocks = upsampled.view(-1, height, 2, width, 2, maps.shape[-1])
-        for a in range(2):
-            for b in range(2):
-                # Position (a, b) of each 2 x 2 block starts at row a and column b of the padded convolution.
-                blocks[:, :, a, :, b].add_(maps[:, a : a + height, b : b + width, a, b])
-        maps = upsampled.permute(0, 3, 1, 2)  # B * T, out, 2h, 2w, channels last
+        batch_size, num_classes = hidden_states.shape[:2]
+        maps = hidden_states.flatten(0, 1).permute(0, 3, 1, 2)  # B * T, in, h, w, channels last
+        maps = F.conv_transpose2d(maps, kernel, stride=2, padding=1)  # B * T, out, 2h, 2w
+        maps = maps.unflatten(0, (batch_size, num_classes)).add_(class_independent).flatten(0, 1)
         maps = F.relu(self.norm1(maps), inplace=True)
         maps = F.relu(self.norm2(self.conv2(maps)), inplace=True)
         return maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, num_classes))
@@ -139,11 +122,9 @@ class CatSegDecoder(nn.Module):
         for i, stage in enumerate(self.stages):
             maps = guidance[i] if self.guidance_upsamplings is None else self.guidance_upsamplings[i](guidance[i])
             prepared += stage.upsampling(F.relu(self.guidance_projections[i](maps)))
-        chunks = [
-            run(self, self._decode, chunk, *prepared)
-            for chunk in split(hidden_states, max(1, chunk_size // hidden_states.shape[0]), dim=1)
-        ]
-        return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
+        chunks = split(hidden_states, max(1, chunk_size // hidden_states.shape[0]), dim=1)
+        decoded = (run(self, self._decode, chunk, *prepared) for chunk in chunks)
+        return joined(decoded, hidden_states.shape[1], dim=1)
 
     def _decode(self, hidden_states: torch.Tensor, *prepared: torch.Tensor) -> torch.Tensor:
         for i, stage in enumerate(self.stages):

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .chunking_catseg import with_less_memory
+
 
 # The search works on bands of this many scores: large enough to keep the cores busy, small enough for the cache.
 BAND_ELEMENTS = 2**21
@@ -209,7 +211,11 @@ def best_classes(
     """
     if _is_searched(views, search):
         return _best_by_search(views, size, need_scores, use_softmax)
-    return _best_of_all(views, size, need_scores, use_softmax)
+
+    def best_of_all(chunk_size: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return _best_of_all(_class_chunks(views, size, chunk_size), need_scores, use_softmax)
+
+    return with_less_memory(best_of_all, {"classes": (_class_chunk_size(views, size), views.num_classes)})
 
 
 def class_scores(
@@ -231,8 +237,12 @@ def class_scores(
             for first, last, rows in _target_rows(band, size, views.size[0]):
                 result[:, first:last] = rows
     else:
-        for classes, maps in _class_chunks(views, size):
-            result[classes] = maps
+
+        def fill(chunk_size: int) -> None:
+            for classes, maps in _class_chunks(views, size, chunk_size):
+                result[classes] = maps
+
+        with_less_memory(fill, {"classes": (_class_chunk_size(views, size), views.num_classes)})
     return result.softmax(dim=0) if use_softmax else result
 
 
@@ -243,25 +253,28 @@ def _is_searched(views: MergedViews, search: bool | None) -> bool:
 # ---- all classes ----------------------------------------------------------------------------------------------------
 
 
-def _class_chunks(views: MergedViews, size: tuple[int, int]) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Scores at the target size of a few classes at a time: which ones, and (t, height, width)."""
+def _class_chunk_size(views: MergedViews, size: tuple[int, int]) -> int:
     # Of each class: its views at the window's size, the merged map, and the target, each with a copy on the way.
     elements = math.prod(size) + math.prod(views.size)
     if views.boxes is not None:
         elements += len(views.boxes) * math.prod(views.window_size)
     chunk_bytes = CPU_CHUNK_BYTES if views.device.type == "cpu" else GPU_CHUNK_BYTES
-    chunk_size = max(1, chunk_bytes // (2 * 4 * elements))
+    return max(1, chunk_bytes // (2 * 4 * elements))
+
+
+def _class_chunks(views: MergedViews, size: tuple[int, int], chunk_size: int) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Scores at the target size of a few classes at a time: which ones, and (t, height, width)."""
     for first in range(0, views.num_classes, chunk_size):
         classes = slice(first, min(first + chunk_size, views.num_classes))
         yield classes, resize_bilinear(views.of_classes(classes).whole()[None], size)[0]
 
 
 def _best_of_all(
-    views: MergedViews, size: tuple[int, int], need_scores: bool, use_softmax: bool
+    chunks: Iterator[tuple[slice, torch.Tensor]], need_scores: bool, use_softmax: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Best class and score by a running maximum over chunks of classes; for arguments see [`best_classes`]."""
+    """Best class and score by a running maximum over [`_class_chunks`]; for arguments see [`best_classes`]."""
     best = labels = total = None
-    for classes, maps in _class_chunks(views, size):
+    for classes, maps in chunks:
         score, label = maps.max(dim=0)
         label += classes.start
         if best is None:

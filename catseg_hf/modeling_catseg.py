@@ -32,7 +32,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
 from .aggregation_catseg import CatSegAggregator, CatSegModelOutput
-from .chunking_catseg import class_chunk_size, run, split, views_at_a_time
+from .chunking_catseg import class_chunk_size, run, split, views_at_a_time, with_less_memory
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig, vocabulary_digest
 from .decoder_catseg import CatSegDecoder, CatSegGuidedUpsampling
@@ -499,21 +499,30 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         images = pixel_values.flatten(0, -4)
         appearance = None if backbone_pixel_values is None else backbone_pixel_values.flatten(0, -4)
         needs_all = requested != (False, False)
+        num_views, num_classes = images.shape[0], text_embeds.shape[0]
+        grid = [side // self.config.patch_size for side in images.shape[-2:]]
         group_size = views_at_a_time(
-            self.config, text_embeds.shape[0], images.device, training=self.training, needs_all=needs_all
+            self.config, num_classes, *grid, images.device, training=self.training, needs_all=needs_all
         )
-        if needs_all and group_size < len(images):
+        if needs_all and group_size < num_views:
             raise ValueError(
-                f"`output_hidden_states` and `output_attentions` are of all {len(images)} views together, but with "
+                f"`output_hidden_states` and `output_attentions` are of all {num_views} views together, but with "
                 f"`config.early_rejection={self.config.early_rejection}` views go through the model one by one: set it "
                 "to None, or give one view."
             )
-        groups = split(images, group_size, dim=0)
-        appearances = [None] * len(groups) if appearance is None else split(appearance, group_size, dim=0)
-        outputs = [
-            self._forward_views(group, text_embeds, group_appearance, *requested)
-            for group, group_appearance in zip(groups, appearances, strict=True)
-        ]
+
+        def forward_groups(chunk_size: int, group_size: int = group_size) -> list[tuple]:
+            groups = split(images, group_size, dim=0)
+            appearances = [None] * len(groups) if appearance is None else split(appearance, group_size, dim=0)
+            return [
+                self._forward_views(group, text_embeds, group_appearance, chunk_size, *requested)
+                for group, group_appearance in zip(groups, appearances, strict=True)
+            ]
+
+        sizes = {"class maps": (class_chunk_size(self.config, *grid, images.device), num_views * num_classes)}
+        if not needs_all:
+            sizes["views"] = (group_size, num_views)
+        outputs = with_less_memory(forward_groups, sizes)
         logits = outputs[0][0] if len(outputs) == 1 else torch.cat([output[0] for output in outputs])
         logits, hidden_states, attentions = (restore_views(value, views) for value in (logits, *outputs[0][1:]))
         return CatSegSemanticSegmenterOutput(
@@ -530,22 +539,15 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         images: torch.Tensor,
         text_embeds: torch.Tensor,
         appearance: torch.Tensor | None,
+        chunk_size: int,
         output_hidden_states: bool | int | list[int],
         output_attentions: bool,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None, tuple[torch.Tensor, ...] | None]:
         image_embeds, guidance = self.model.encode_images(images, appearance)
-        chunk_size = class_chunk_size(self.config, *image_embeds.shape[1:3], image_embeds.device)
-        while True:
-            try:
-                aggregated = self.model.aggregator(
-                    image_embeds, text_embeds, guidance[0], chunk_size, output_hidden_states, output_attentions
-                )
-                logits = self.decoder(aggregated.last_hidden_state, guidance[1:], max(1, chunk_size // 2))
-                break
-            except torch.OutOfMemoryError:
-                if chunk_size == 1 or torch.is_grad_enabled():
-                    raise
-                chunk_size = max(1, min(chunk_size, text_embeds.shape[0]) // 2)
+        aggregated = self.model.aggregator(
+            image_embeds, text_embeds, guidance[0], chunk_size, output_hidden_states, output_attentions
+        )
+        logits = self.decoder(aggregated.last_hidden_state, guidance[1:], max(1, chunk_size // 2))
         if aggregated.kept_classes is not None:
             size = (logits.shape[0], text_embeds.shape[0], *logits.shape[-2:])
             index = aggregated.kept_classes[..., None, None].expand_as(logits)

@@ -53,13 +53,17 @@ def attention_windows(
     shift = window_size // 2 if shifted and min(height, width) > window_size else 0
     window_size = min(window_size, height, width)
     positions = torch.arange(height * width, device=device).view(height, width)
-    by_length: dict[int, list[torch.Tensor]] = {}
+    by_shape: dict[tuple[int, int], list[torch.Tensor]] = {}
     for top, bottom in window_segments(height, window_size, shift):
         for left, right in window_segments(width, window_size, shift):
-            window = positions[top:bottom, left:right].flatten()
-            by_length.setdefault(len(window), []).append(window)
-    order = torch.cat([window for windows in by_length.values() for window in windows])
-    groups = [(len(windows), length) for length, windows in by_length.items()]
+            by_shape.setdefault((bottom - top, right - left), []).append(positions[top:bottom, left:right])
+    # Attention asks for equal lengths, not for equal shapes.
+    shapes = sorted(by_shape, key=lambda shape: shape[0] * shape[1])
+    order = torch.cat([torch.stack(by_shape[shape]).flatten() for shape in shapes])
+    counts: dict[int, int] = {}
+    for rows, columns in shapes:
+        counts[rows * columns] = counts.get(rows * columns, 0) + len(by_shape[rows, columns])
+    groups = [(number, length) for length, number in counts.items()]
     return AttentionWindows(order, order.argsort(), groups)
 
 

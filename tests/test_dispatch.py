@@ -20,7 +20,7 @@ VIEWS = {"view", "_unsafe_view", "expand", "permute", "transpose", "t", "slice",
 VIEWS |= {"split", "split_with_sizes", "unbind", "alias", "detach", "as_strided"}
 QUESTIONS = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item"}
 # As many as there are today; fewer is better.
-MAX_FORWARD, MAX_MERGE = 445, 150
+MAX_FORWARD, MAX_MERGE = 400, 150
 
 
 class Operations(TorchDispatchMode):
