@@ -231,7 +231,9 @@ class _CatSegImageProcessorMixin:
             segmentation_maps (`ImageInput`, *optional*):
                 One map of class ids for each image, of the image's height and width; only in the plain mode.
             **kwargs (`CatSegImageProcessorKwargs`, *optional*):
-                Attributes of the image processor, for this call.
+                Attributes of the image processor, for this call; and `device` (`str` or `torch.device`), where all that
+                follows the first resize is computed, and where views and labels are in the result. What post-processing
+                reads (`view_boxes`, `resized_sizes`) stays on the CPU: no GPU has to be asked for it.
 
         Returns:
             `BatchFeature` with, for B images:
@@ -327,7 +329,7 @@ class _CatSegImageProcessorMixin:
             labels = self._prepare_labels(segmentation_maps, [image.shape[:2] for image in pixels], **kwargs)
         data = self._preprocess(pixels, from_unit_range=from_unit_range, device=device, **kwargs)
         if labels is not None:
-            data["labels"] = labels
+            data["labels"] = labels.to(device or "cpu")
         if return_tensors is None:
             data = {name: list(values) for name, values in data.items()}
         return BatchFeature(data=data, tensor_type=return_tensors)
@@ -345,7 +347,8 @@ class _CatSegImageProcessorMixin:
             if kwargs["do_resize"]:
                 height, width = resized_size(*image.shape[:2], kwargs["shortest_edge"], kwargs["longest_edge"])
                 image = np.asarray(PIL.Image.fromarray(image).resize((width, height), kwargs["resample"]))
-            resized.append(torch.tensor(image).permute(2, 0, 1).contiguous().to(device or "cpu", torch.float32))
+            # Bytes go to the device, and become four times as many there.
+            resized.append(torch.tensor(image).to(device or "cpu").permute(2, 0, 1).float().contiguous())
 
         targets = [("pixel_values", kwargs["image_size"], kwargs["image_mean"], kwargs["image_std"])]
         if kwargs["backbone_size"] is not None:

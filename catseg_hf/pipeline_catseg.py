@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import get_worker_info
 from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
@@ -232,15 +233,22 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         height, width = image.height, image.width
         if image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS:
             height, width = width, height
-        inputs = self.image_processor(images=image, return_tensors="pt").to(self.dtype)
+        # A process of a data loader has no GPU.
+        device = self.device if get_worker_info() is None else "cpu"
+        inputs = self.image_processor(images=image, return_tensors="pt", device=device).to(self.dtype)
+        # Numbers, which `pipeline` does not move to the device, from which post-processing would have to fetch them.
+        numbers = {name: inputs.pop(name).tolist() for name in ("view_boxes", "resized_sizes") if name in inputs}
         # One entry, so that `pipeline` batches images with different numbers of views without touching them.
-        return {"inputs": {**inputs, "target_size": (height, width)}}
+        return {"inputs": {**inputs, **numbers, "target_size": (height, width)}}
 
     def _forward(self, model_inputs: dict[str, Any], text_embeds: torch.Tensor) -> dict[str, Any]:
         images = model_inputs["inputs"]
         images = [images] if isinstance(images, dict) else images
         target_sizes = [image.pop("target_size") for image in images]
-        batch = {name: pad_sequence([image[name][0] for image in images], batch_first=True) for name in images[0]}
+        batch = {
+            name: pad_sequence([torch.as_tensor(image[name][0]) for image in images], batch_first=True)
+            for name in images[0]
+        }
         results = self.processor.post_process_best_classes(self.model(**batch, text_embeds=text_embeds), target_sizes)
         return {"segmentation": [classes for classes, _ in results], "scores": [scores for _, scores in results]}
 

@@ -101,7 +101,8 @@ class CatSegProcessor(ProcessorMixin):
             segmentation_maps (`ImageInput`, *optional*):
                 One map of class ids for each image; see [`CatSegImageProcessor.preprocess`].
             **kwargs ([`CatSegProcessorKwargs`], *optional*):
-                Attributes of the image processor; `prompt_templates` for this call, instead of those of the processor;
+                Attributes of the image processor, and its `device`; `prompt_templates` for this call, instead of those
+                of the processor;
                 `return_tensors` (`"pt"` by default); `padding`: `"longest"` (the default, as long as the longest prompt
                 of the call) or `"max_length"`, with `max_length` (77).
 
@@ -129,6 +130,9 @@ class CatSegProcessor(ProcessorMixin):
             if segmentation_maps is not None:
                 merged["images_kwargs"]["segmentation_maps"] = segmentation_maps
             data.update(self.image_processor(images, **merged["images_kwargs"]))
+        device = merged["images_kwargs"].get("device")
+        if device is not None and "input_ids" in data:
+            data |= {name: data[name].to(device) for name in ("input_ids", "attention_mask")}
         return_tensors = merged["text_kwargs"]["return_tensors"]
         if return_tensors is None:
             data = {name: values.tolist() if torch.is_tensor(values) else values for name, values in data.items()}

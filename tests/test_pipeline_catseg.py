@@ -73,6 +73,16 @@ def expected(pipe: CatSegImageSegmentationPipeline, photos: list[Path]) -> list[
     return [comparable(pipe(str(path), candidate_labels=LABELS)) for path in photos]
 
 
+def test_views_are_made_on_the_device_and_what_is_read_of_them_is_not_there(
+    pipe: CatSegImageSegmentationPipeline, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipe, "device", torch.device("meta"))
+    inputs = pipe.preprocess(str(photos[0]))["inputs"]
+    assert inputs["pixel_values"].device.type == "meta"
+    # `pipeline` moves tensors to the device, from where post-processing would have to fetch them.
+    assert isinstance(inputs["view_boxes"], list) and isinstance(inputs["resized_sizes"], list)
+
+
 def test_results_are_those_of_model_and_processor(tiny_folder: Path, pipe: Any, photos: list[Path]) -> None:
     labels = [*LABELS, "rare thing"]
     results = pipe(str(photos[0]), candidate_labels=labels)

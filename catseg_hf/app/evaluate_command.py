@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from catseg_hf.app.options import WeightType
+from catseg_hf.app.options import Compile, WeightType
 
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def evaluate(
     batch_size: BatchSize = 1,
     num_workers: NumWorkers = 0,
     dtype: WeightType = "float32",
+    compile: Compile = False,
     device: Device = "auto",
     worst: Worst = 5,
     skip_unreadable: SkipUnreadable = False,
@@ -107,7 +108,7 @@ def evaluate(
     data = load_data_set(dataset, data_root=data_root, split=split, reduce_labels=reduce_labels or None, **own_data)
 
     state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
-    folder, network, processor = load_model(model, dtype, state.device)
+    folder, network, processor = load_model(model, dtype, state.device, compile)
     if output is None:
         output = default_output(folder, f"{data.name.replace('/', '_')}-{protocol}{'-tta' if tta else ''}")
     options = {"batch_size": batch_size, "num_workers": num_workers, "limit": limit, "seen": seen}
@@ -159,14 +160,15 @@ def check_card(model: str, limit: int | None) -> None:
 
 
 def load_model(
-    name: str, dtype: str, device: "torch.device"
+    name: str, dtype: str, device: "torch.device", compiles: bool
 ) -> "tuple[str, CatSegForSemanticSegmentation, CatSegProcessor]":
     """Loads what is evaluated.
 
     Args:
         name (`str`): As [`find_model`] takes it.
-        dtype (`str`): `"float32"`, `"bfloat16"` or `"float16"`.
+        dtype (`str`): As [`pick_dtype`] takes it.
         device (`torch.device`): Where to compute.
+        compiles (`bool`): Whether to compile the model.
 
     Returns:
         `tuple[str, CatSegForSemanticSegmentation, CatSegProcessor]`: Folder or name on the Hub, model and processor.
@@ -174,17 +176,19 @@ def load_model(
     Raises:
         ValueError: If there is no such model.
     """
-    import torch
     from transformers.utils import logging
 
     from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
+    from catseg_hf.app.devices import compile_model, pick_dtype
     from catseg_hf.hub import find_model
 
     logging.disable_progress_bar()
     folder = find_model(name)
     processor = CatSegProcessor.from_pretrained(folder)
-    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=getattr(torch, dtype))
-    return folder, network.to(device).eval(), processor
+    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, device)).to(device).eval()
+    if compiles:
+        compile_model(network)
+    return folder, network, processor
 
 
 def default_output(model: str, name: str) -> Path:

@@ -11,7 +11,16 @@ MODEL_HELP = (
     "converted once, tiny (of drawn scenes, in this package), a folder written by `catseg convert`, or `owner/name` on "
     "the Hub."
 )
-WeightType = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="Type of the weights.")]
+WeightType = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(help="Type of the weights; auto is bfloat16 on a GPU that has it, otherwise float32."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the model first, which takes minutes and pays for many photos, on a GPU most."
+    ),
+]
 
 
-__all__ = ["MODEL_HELP", "WeightType"]
+__all__ = ["MODEL_HELP", "Compile", "WeightType"]

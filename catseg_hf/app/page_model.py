@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers.utils import logging
 
-from catseg_hf.app.devices import pick_device
+from catseg_hf.app.devices import pick_device, pick_dtype
 from catseg_hf.app.photo_reading import read_photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation
 from catseg_hf.hub import find_model
@@ -113,7 +113,8 @@ class PageModel:
         self.device = pick_device("auto")
         logging.disable_progress_bar()
         self.processor = CatSegProcessor.from_pretrained(self.folder)
-        self.network = CatSegForSemanticSegmentation.from_pretrained(self.folder).to(self.device).eval()
+        dtype = pick_dtype("auto", self.device)
+        self.network = CatSegForSemanticSegmentation.from_pretrained(self.folder, dtype=dtype).to(self.device).eval()
 
     @torch.inference_mode()
     def segment(self, path: str | None, labels: Sequence[Label]) -> SegmentedPhoto:
@@ -135,7 +136,7 @@ class PageModel:
             photo = read_photo(path)
         except Exception as error:  # decoders raise errors of all kinds on damaged files
             raise ValueError(f"The photo cannot be read as a picture: {error or type(error).__name__}") from error
-        outputs = self.network(**self.processor(images=photo, text=labels).to(self.device))
+        outputs = self.network(**self.processor(images=photo, text=labels, device=self.device))
 
         picture = photo.resize(_fitted(photo.size, SHOWN_SIZE), Image.Resampling.LANCZOS)
         class_ids, scores = self.processor.post_process_best_classes(outputs, [(picture.height, picture.width)])[0]

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 from PIL import Image, UnidentifiedImageError
 
+from catseg_hf.app.background import in_order
 from catseg_hf.app.photos import STDIN, Photo, is_url
 from catseg_hf.image_reading_catseg import MAX_PIXELS, read_image
 
@@ -21,21 +22,29 @@ TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**18
 
 
-def read_photos(photos: Sequence[Photo], problems: dict[str, str]) -> Iterator[tuple[Photo, Image.Image]]:
-    """Reads photos one by one, when they are asked for.
+def read_photos(
+    photos: Sequence[Photo], problems: dict[str, str], num_workers: int = 0
+) -> Iterator[tuple[Photo, Image.Image]]:
+    """Reads photos one by one, when they are asked for, or a few ahead.
 
     Args:
         photos (`Sequence[Photo]`): Which ones.
         problems (`dict[str, str]`): Gets the reason, by name, for each that cannot be read; it is left out.
+        num_workers (`int`, *optional*, defaults to 0): Threads that read, and as many pictures that wait.
 
     Returns:
         An iterator over each photo with its picture.
     """
-    for photo in photos:
+
+    def read(photo: Photo) -> Image.Image | str:
         try:
-            picture = read_photo(photo.name)
+            return read_photo(photo.name)
         except Exception as error:  # decoders raise errors of all kinds on damaged files
-            problems[photo.name] = f"cannot be read as a picture: {error or type(error).__name__}"
+            return f"cannot be read as a picture: {error or type(error).__name__}"
+
+    for photo, picture in zip(photos, in_order(read, photos, num_workers), strict=True):
+        if isinstance(picture, str):
+            problems[photo.name] = picture
         else:
             yield photo, picture
 

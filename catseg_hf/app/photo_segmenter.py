@@ -1,16 +1,19 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """A model with labels and a threshold, as `catseg segment` uses it: photos in, segmentations out."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
+from transformers.image_processing_utils import BatchFeature
 from transformers.utils import logging
 
-from catseg_hf.app.devices import pick_device
+from catseg_hf.app.background import in_order
+from catseg_hf.app.devices import compile_model, pick_device, pick_dtype
 from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
@@ -18,6 +21,13 @@ from catseg_hf.hub import find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label
+
+
+class PreparedPhotos(NamedTuple):
+    """Photos that go through the model together: with their pictures, and as the model's inputs."""
+
+    photos: Sequence[tuple[Photo, Image.Image]]
+    inputs: BatchFeature
 
 
 class PhotoSegmenter:
@@ -69,24 +79,30 @@ class PhotoSegmenter:
             names.append(background)
         self.background_id = NO_CLASS if background is None else names.index(background)
 
-    @torch.inference_mode()
-    def __call__(self, photos: Sequence[tuple[Photo, Image.Image]]) -> list[Segmentation]:
-        """Segments photos together.
+    def prepare(self, photos: Sequence[tuple[Photo, Image.Image]]) -> PreparedPhotos:
+        """Makes the model's inputs, on its device.
 
         Args:
             photos (`Sequence[tuple[Photo, PIL.Image.Image]]`): Photos with their pictures, RGB.
 
         Returns:
-            `list[Segmentation]`: One for each.
+            [`PreparedPhotos`]
         """
         pictures = [picture for _, picture in photos]
-        inputs = self.processor(images=pictures)
-        # Boxes and sizes are for post-processing, which reads them on the CPU.
-        for name in inputs:
-            if name.endswith("pixel_values"):
-                inputs[name] = inputs[name].to(self.model.device)
-        outputs = self.model(**inputs, text_embeds=self.text_embeds)
-        sizes = [(picture.height, picture.width) for picture in pictures]
+        return PreparedPhotos(photos, self.processor(images=pictures, device=self.model.device))
+
+    @torch.inference_mode()
+    def __call__(self, prepared: PreparedPhotos) -> list[Segmentation]:
+        """Segments photos together.
+
+        Args:
+            prepared ([`PreparedPhotos`]): Result of `prepare`.
+
+        Returns:
+            `list[Segmentation]`: One for each.
+        """
+        outputs = self.model(**prepared.inputs, text_embeds=self.text_embeds)
+        sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
         if self.need_scores:
             best = self.processor.post_process_best_classes(outputs, sizes)
         else:
@@ -94,7 +110,7 @@ class PhotoSegmenter:
             best = [(label_map, None) for label_map in label_maps]
         return [
             self._segmentation(photo.name, picture, class_ids.cpu().numpy(), scores)
-            for (photo, picture), (class_ids, scores) in zip(photos, best, strict=True)
+            for (photo, picture), (class_ids, scores) in zip(prepared.photos, best, strict=True)
         ]
 
     def _segmentation(
@@ -109,25 +125,37 @@ class PhotoSegmenter:
 
 
 def segment_photos(
-    photos: Sequence[Photo], problems: dict[str, str], load: Callable[[], PhotoSegmenter], batch_size: int = 1
+    photos: Sequence[Photo],
+    problems: dict[str, str],
+    load: Callable[[], PhotoSegmenter],
+    batch_size: int = 1,
+    num_workers: int = 0,
 ) -> Iterator[tuple[Photo, Segmentation]]:
-    """Segments any number of photos with the memory of one batch, under a progress bar where there are several.
+    """Segments any number of photos with the memory of a few batches, under a progress bar where there are several.
 
     Args:
         photos (`Sequence[Photo]`): The photos; each is read when its turn comes.
         problems (`dict[str, str]`): Gets the reason, by name, for each photo that cannot be read.
         load (`Callable[[], PhotoSegmenter]`): Called once, when the first photo was read.
         batch_size (`int`, *optional*, defaults to 1): Photos at a time.
+        num_workers (`int`, *optional*, defaults to 0): Threads that read photos, and as many batches that wait.
 
     Returns:
         An iterator over each photo with its segmentation.
     """
-    segmenter = None
+    pictures = _batches(read_photos(photos, problems, num_workers), batch_size)
+    first = next(pictures, None)
+    if first is None:
+        return
+    segmenter = load()
+    # A processor's cores are busy with the model anyway.
+    num_threads = 0 if segmenter.model.device.type == "cpu" else num_workers
     # Shown only where somebody looks.
-    bar = tqdm(photos, unit="photo", disable=None if len(photos) > 1 else True)
-    for batch in _batches(read_photos(bar, problems), batch_size):
-        segmenter = load() if segmenter is None else segmenter
-        yield from zip([photo for photo, _ in batch], segmenter(batch), strict=True)
+    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
+        for prepared in in_order(segmenter.prepare, itertools.chain([first], pictures), num_threads):
+            for (photo, _), result in zip(prepared.photos, segmenter(prepared), strict=True):
+                yield photo, result
+                bar.update()
 
 
 def _batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -142,15 +170,16 @@ def _batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 
 def load_segmenter(
-    model: str, device: str, dtype: str, labels: Sequence[Label] | None, **options: Any
+    model: str, device: str, dtype: str, labels: Sequence[Label] | None, *, compiles: bool = False, **options: Any
 ) -> PhotoSegmenter:
     """Loads a model by its name at the command line.
 
     Args:
         model (`str`): As [`find_model`] takes it.
         device (`str`): As [`pick_device`] takes it.
-        dtype (`str`): `"float32"`, `"bfloat16"` or `"float16"`.
+        dtype (`str`): As [`pick_dtype`] takes it.
         labels (`Sequence[str | list[str]]`, *optional*): The classes.
+        compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model.
         options: The other arguments of [`PhotoSegmenter`].
 
     Returns:
@@ -163,8 +192,11 @@ def load_segmenter(
     folder = find_model(model)
     logging.disable_progress_bar()
     processor = CatSegProcessor.from_pretrained(folder)
-    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=getattr(torch, dtype))
-    return PhotoSegmenter(network.to(target).eval(), processor, labels, **options)
+    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, target))
+    network.to(target).eval()
+    if compiles:
+        compile_model(network)
+    return PhotoSegmenter(network, processor, labels, **options)
 
 
-__all__ = ["PhotoSegmenter", "load_segmenter", "segment_photos"]
+__all__ = ["PhotoSegmenter", "PreparedPhotos", "load_segmenter", "segment_photos"]

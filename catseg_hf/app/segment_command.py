@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catseg_hf.app.options import MODEL_HELP, WeightType
+from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
 
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ Background = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time.")]
+NumWorkers = Annotated[
+    int, typer.Option(min=0, help="Photos that are read, and results that are written, beside the computing.")
+]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out photos whose results are there: goes on after a stop.")
 ]
@@ -89,8 +92,10 @@ def segment(
     threshold: Threshold = None,
     background: Background = None,
     device: Device = "auto",
-    dtype: WeightType = "float32",
+    dtype: WeightType = "auto",
+    compile: Compile = False,
     batch_size: BatchSize = 1,
+    num_workers: NumWorkers = 4,
     skip_existing: SkipExisting = False,
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
@@ -108,9 +113,13 @@ def segment(
     is_single = len(photos) + len(problems) == 1
     left = [photo for photo in photos if not (skip_existing and photo.is_done)]
     options = {"threshold": threshold, "background": background, "need_scores": bool({"rle", "json"} & {*kinds})}
-    num_written, last = write_results(
-        segment_photos(left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size)
+    options["compiles"] = compile
+    if len(left) == 1:
+        num_workers = 0  # there is nothing to do beside it
+    segmented = segment_photos(
+        left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size, num_workers
     )
+    num_written, last = write_results(segmented, num_workers)
 
     if not is_single:
         skipped = f", {len(photos) - len(left)} were there already" if len(left) < len(photos) else ""
@@ -124,12 +133,13 @@ def segment(
 
 
 def write_results(
-    segmented: "Iterable[tuple[Photo, Segmentation]]",
+    segmented: "Iterable[tuple[Photo, Segmentation]]", num_workers: int = 0
 ) -> "tuple[int, tuple[Photo, Segmentation] | None]":
     """Writes photos to their targets, each as soon as it is segmented.
 
     Args:
         segmented (`Iterable[tuple[Photo, Segmentation]]`): Photos with their segmentations.
+        num_workers (`int`, *optional*, defaults to 0): Threads that write.
 
     Returns:
         `tuple[int, tuple[Photo, Segmentation] | None]`: How many there were, and the last of them.
@@ -137,15 +147,25 @@ def write_results(
     Raises:
         typer.Exit: If the user interrupts, with code 130.
     """
+    from catseg_hf.app.background import in_order
     from catseg_hf.app.outputs import write_result
 
     num_written, last = 0, None
+
+    def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
+        nonlocal num_written
+        photo, result = photo_and_result
+        for kind, path in photo.targets.items():
+            write_result(result, kind, path)
+        num_written += 1
+        return photo_and_result
+
+    written = in_order(write, segmented, num_workers, finish=True)
     try:
-        for photo, result in segmented:
-            for kind, path in photo.targets.items():
-                write_result(result, kind, path)
-            num_written, last = num_written + 1, (photo, result)
+        for photo_and_result in written:
+            last = photo_and_result
     except KeyboardInterrupt:
+        written.close()
         typer.echo(f"Interrupted after {num_written} photos. With --skip-existing the command goes on.", err=True)
         raise typer.Exit(130) from None
     return num_written, last

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.evaluation.metrics import ConfusionMatrix
@@ -43,6 +43,7 @@ class Batches(Dataset):
         # Not the model, which processes that read images do not need.
         self.image_processor = segmenter.image_processor
         self.protocol = segmenter.protocol
+        self.device = segmenter.model.device
         self.skip_unreadable = skip_unreadable
 
     def __len__(self) -> int:
@@ -61,7 +62,8 @@ class Batches(Dataset):
                     ) from error
                 unreadable[index] = str(error)
         images = [sample.image for sample in samples.values()]
-        prepared = prepare_images(self.image_processor, self.protocol, images) if images else []
+        device = self.device if get_worker_info() is None else "cpu"  # A process of a data loader has no GPU.
+        prepared = prepare_images(self.image_processor, self.protocol, images, device) if images else []
         return Batch(list(samples), [sample.labels for sample in samples.values()], prepared, unreadable)
 
 

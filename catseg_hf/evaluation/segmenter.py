@@ -84,7 +84,7 @@ class Segmenter:
         Returns:
             `list[torch.LongTensor]` of shape `(height, width)` each: Class ids.
         """
-        return self.segment(prepare_images(self.image_processor, self.protocol, images), sizes)
+        return self.segment(prepare_images(self.image_processor, self.protocol, images, self.model.device), sizes)
 
     @torch.inference_mode()
     def segment(self, prepared: list[list[PreparedImages]], sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
@@ -158,7 +158,7 @@ class Segmenter:
 
 
 def prepare_images(
-    image_processor: Any, protocol: Protocol, images: Sequence[Image.Image]
+    image_processor: Any, protocol: Protocol, images: Sequence[Image.Image], device: str | torch.device = "cpu"
 ) -> list[list[PreparedImages]]:
     """Makes the model's inputs; needs no model, so that it can run in the processes of a data loader.
 
@@ -166,17 +166,20 @@ def prepare_images(
         image_processor ([`CatSegImageProcessor`]): That of a [`Segmenter`], with the protocol's arguments.
         protocol ([`Protocol`]): The protocol.
         images (`Sequence[PIL.Image.Image]`): The photos.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): As for the image processor.
 
     Returns:
         `list[list[PreparedImages]]`: Without test-time augmentation one entry with one batch of all images; with it one
         list for each image, of one entry for each augmentation.
     """
     if not protocol.is_augmented:
-        return [[PreparedImages(image_processor(list(images), return_tensors="pt"), False)]]
-    return [list(_augmentations(image_processor, protocol, image)) for image in images]
+        return [[PreparedImages(image_processor(list(images), return_tensors="pt", device=device), False)]]
+    return [list(_augmentations(image_processor, protocol, image, device)) for image in images]
 
 
-def _augmentations(image_processor: Any, protocol: Protocol, image: Image.Image) -> Iterator[PreparedImages]:
+def _augmentations(
+    image_processor: Any, protocol: Protocol, image: Image.Image, device: str | torch.device
+) -> Iterator[PreparedImages]:
     image = Image.fromarray(read_image(image, None, True, image_processor.max_pixels)[0])
     if protocol.name != "mmseg_slide":
         edges = image_processor.shortest_edge, image_processor.longest_edge
@@ -196,7 +199,7 @@ def _augmentations(image_processor: Any, protocol: Protocol, image: Image.Image)
             }
         for flipped in (False, True) if protocol.flip else (False,):
             picture = ImageOps.mirror(image) if flipped else image
-            yield PreparedImages(image_processor(picture, return_tensors="pt", **edges), flipped)
+            yield PreparedImages(image_processor(picture, return_tensors="pt", device=device, **edges), flipped)
 
 
 __all__ = ["PreparedImages", "Segmenter", "prepare_images"]

@@ -200,6 +200,35 @@ def test_bfloat16(catseg: Run, model: Path, photo: Path) -> None:
     assert code == 0, errors
 
 
+def test_compile(catseg: Run, model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: compiled.append(self))
+    arguments = ["--labels", "cat,grass", "--model", model]
+    for number in (0, 1):
+        code, _, errors = catseg("segment", photo, *arguments, *["--compile"][:number])
+        assert code == 0, errors
+        assert len(compiled) == number
+    assert isinstance(compiled[0], CatSegForSemanticSegmentation)
+
+
+@pytest.mark.parametrize("num_workers", [0, 3])
+def test_any_number_of_workers_gives_the_same_files(num_workers: int, catseg: Run, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(7):
+        values = generator.integers(0, 256, (30 + number, 40, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / "photos" / f"{number}.png")
+    arguments = ("photos", "--labels", "cat,grass,sky", "--model", model, "--format", "label-map")
+    assert catseg("segment", *arguments, "--output", "one", "--num-workers", "0")[0] == 0
+    options = ("--num-workers", num_workers, "--batch-size", "2")
+    code, printed, errors = catseg("segment", *arguments, "--output", "many", *options)
+    assert code == 0 and printed == "Wrote the results of 7 photos to many\n", errors
+    assert files_in(tmp_path / "one") == files_in(tmp_path / "many") and len(files_in(tmp_path / "one")) == 7
+    for name in files_in(tmp_path / "one"):
+        one, many = (np.asarray(Image.open(tmp_path / folder / name)) for folder in ("one", "many"))
+        assert one.shape == many.shape and (one != many).mean() < 1e-3
+
+
 def test_photos_are_turned_upright(catseg: Run, model: Path, photo: Path, tmp_path: Path) -> None:
     lying = Image.open(photo)
     exif = lying.getexif()
