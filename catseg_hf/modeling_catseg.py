@@ -566,13 +566,21 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             labels (`torch.LongTensor` of shape `(B, H, W)`): Class ids.
 
         Returns:
-            `torch.FloatTensor` of shape `()`.
+            `torch.FloatTensor` of shape `()`; NaN, with gradients of zero, if an id is neither that of a class nor the
+            ignored one.
         """
         labels = labels.long()
+        num_classes = logits.shape[1]
         is_used = labels != self.config.semantic_loss_ignore_index
+        is_class = (labels >= 0) & (labels < num_classes)
+        loss = self._loss_of_classes(logits, labels, is_used & is_class)
+        # Not an error, for which a GPU would have to be asked in each step.
+        return torch.where((is_used & ~is_class).any(), torch.nan, loss)
+
+    def _loss_of_classes(self, logits: torch.Tensor, labels: torch.Tensor, is_used: torch.Tensor) -> torch.Tensor:
+        num_classes = logits.shape[1]
         if self.config.semantic_loss == "cross_entropy":
             return cross_entropy(logits, labels, is_used)
-        num_classes = logits.shape[1]
         chunk_size = num_classes
         if self.gradient_checkpointing:
             chunk_size = class_chunk_size(self.config, *logits.shape[-2:], logits.device)

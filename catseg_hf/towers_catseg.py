@@ -186,23 +186,30 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
     Raises:
         ValueError: If a prompt has no end token, or a class has no prompt.
     """
+    input_ids = input_ids.cpu()  # What depends on values is decided here, where nothing has to wait for it.
     if input_ids.dim() == 4 and config.synonyms == "first":
         input_ids = input_ids[:, :, 0]
     shape = input_ids.shape[:-1]
     unique, where = torch.unique(input_ids.flatten(0, -2).long(), dim=0, return_inverse=True)
     present = (unique != 0).any(dim=-1)
     ends = end_positions(unique, present, end_token_id(config))
+    device = clip.text_projection.weight.device
+    if device.type == "meta":  # Accelerate brings weights when they are needed, and inputs to where they are then.
+        device = input_ids.device
     # Prompts of about equal length together, so that each batch is as short as it can be.
     order = ends.argsort(stable=True)
     embeds = []
     for rows in order.split(TEXT_BATCH_SIZE if not torch.is_grad_enabled() else len(order)):
         length = int(ends[rows].max()) + 1
-        hidden_states = clip.text_model(input_ids=unique[rows, :length]).last_hidden_state
-        pooled = hidden_states[torch.arange(len(rows), device=rows.device), ends[rows]]
+        hidden_states = clip.text_model(input_ids=unique[rows, :length].to(device)).last_hidden_state
+        last = ends[rows].to(hidden_states.device)
+        pooled = hidden_states[torch.arange(len(rows), device=last.device), last]
         embeds.append(F.normalize(clip.text_projection(pooled), dim=-1))
-    embeds = torch.cat(embeds)[order.argsort()]
-    embeds = torch.where(present[:, None], embeds, 0.0)
-    return merge_synonyms(embeds[where].unflatten(0, shape), present[where].unflatten(0, shape), config.synonyms)
+    embeds = torch.cat(embeds)
+    embeds = embeds[order.argsort()[where].to(embeds.device)].unflatten(0, shape)
+    present = present[where].unflatten(0, shape)
+    embeds = torch.where(present.to(embeds.device)[..., None], embeds, 0.0)
+    return merge_synonyms(embeds, present, config.synonyms)
 
 
 def end_positions(prompts: torch.Tensor, present: torch.Tensor, end_token: int) -> torch.Tensor:

@@ -14,13 +14,14 @@ The same command with `--resume-from-checkpoint latest` goes on after an interru
 """
 
 import math
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, set_seed
+from accelerate.utils import DataLoaderConfiguration, DistributedType, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import HfArgumentParser
@@ -89,7 +90,10 @@ class Options:
     reduce_labels: bool = option(False, "0 means unlabelled, too, and the first class is 1")
     on_bad_sample: str = option("refuse", "with `skip`, what cannot be used is left out, with a warning and a count")
     num_workers: int = option(4, "processes that read images, for each that trains")
-    mixed_precision: str | None = option(None, "no, bf16 or fp16; else as accelerate is configured")
+    mixed_precision: str | None = option(
+        None, "no, bf16 or fp16; else as accelerate is configured, and if that is no, bf16 on a GPU that has it"
+    )
+    compile: bool = option(False, "compile the model first, which takes minutes and pays for long trainings on a GPU")
     gradient_accumulation_steps: int = option(1, "parts that the images of a step are computed in")
     gradient_checkpointing: bool = option(False, "less memory for more time")
     eval_every: int = option(5000, "steps between evaluations")
@@ -105,8 +109,11 @@ class Options:
 
 options: Options = HfArgumentParser(Options).parse_args_into_dataclasses()[0]
 output = Path(options.output)
+has_bfloat16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+configured = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # `accelerate launch` says it there
 accelerator = Accelerator(
-    mixed_precision=options.mixed_precision,
+    mixed_precision=options.mixed_precision or ("bf16" if configured == "no" and has_bfloat16 else configured),
+    dataloader_config=DataLoaderConfiguration(non_blocking=True),
     gradient_accumulation_steps=options.gradient_accumulation_steps,
     step_scheduler_with_optimizer=False,
     log_with=options.tracker,
@@ -203,9 +210,11 @@ loader = DataLoader(
     pin_memory=on_gpu,
     drop_last=True,
 )
-optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
+optimizer = torch.optim.AdamW(parameter_groups(model, recipe), fused=on_gpu)
 schedule = learning_rate_schedule(optimizer, recipe)
 plain_model = model.train()
+if options.compile:
+    plain_model.compile()
 model, optimizer, schedule, loader = accelerator.prepare(model, optimizer, schedule, loader)
 if checkpoint is not None:
     accelerator.load_state(checkpoint)
@@ -261,7 +270,9 @@ for batch in loader:
     if saves or step % options.log_every == 0:
         losses = accelerator.reduce(torch.stack([record["loss"] for record in records]), "mean").tolist()
         if not all(map(math.isfinite, losses)):
-            raise SystemExit(f"The loss was {losses} in the steps up to {step}: lower --learning-rate, or use bf16.")
+            raise SystemExit(
+                f"The loss was {losses} in the steps up to {step}: lower --learning-rate, or use --mixed-precision no."
+            )
         records = [{**record, "loss": value} for record, value in zip(records, losses, strict=True)]
         if accelerator.is_main_process:
             loss_log.append(records)

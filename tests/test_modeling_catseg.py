@@ -582,3 +582,21 @@ def test_wrong_backbone_inputs_are_refused() -> None:
 def test_wrong_vocabularies_are_refused(labels: list[str], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tiny_model().set_vocabulary(labels, random_input_ids(*shape))
+
+
+@pytest.mark.parametrize("loss", ["bce", "cross_entropy"])
+def test_wrong_ids_are_an_error_or_where_nobody_can_ask_a_loss_that_is_no_number(loss: str) -> None:
+    model = tiny_model(semantic_loss=loss)
+    labels = torch.randint(0, 3, (2, 16, 16), generator=torch.Generator().manual_seed(0))
+    labels[0, 0, 0] = 255
+    logits = random_images(2, 3, 8, 8).requires_grad_()
+    assert model.semantic_segmentation_loss(logits, labels).isfinite()
+    for wrong in (3, 254, -1):
+        wrong_labels = labels.clone()
+        wrong_labels[1, 2, 3] = wrong
+        with pytest.raises(ValueError, match="`labels` has ids from"):
+            model(random_images(2, 3, 64, 64), text_embeds=random_images(3, 1, 24), labels=wrong_labels)
+        result = model.semantic_segmentation_loss(logits, wrong_labels)
+        assert result.isnan()
+        (gradient,) = torch.autograd.grad(result, logits)
+        assert torch.equal(gradient, torch.zeros_like(gradient))  # the weights stay whole

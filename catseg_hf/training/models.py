@@ -138,7 +138,7 @@ def text_inputs(model: CatSegForSemanticSegmentation) -> dict[str, torch.Tensor]
     """
     clip = model.model.clip
     text_parameters = (*clip.text_model.parameters(), *clip.text_projection.parameters())
-    input_ids = model.model.vocabulary.input_ids
+    input_ids = model.model.vocabulary.input_ids.cpu()  # where the model reads them, without a wait in each step
     if any(parameter.requires_grad for parameter in text_parameters):
         return {"input_ids": input_ids}
     with torch.no_grad():
