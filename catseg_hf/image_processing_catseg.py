@@ -121,7 +121,7 @@ def _normalize(
 ) -> torch.Tensor:
     """`(images * factor - mean) / std`, for images of shape (N, 3, height, width)."""
     mean, std = (torch.tensor(value, dtype=torch.float64).view(-1, 1, 1) for value in (mean, std))
-    scale, shift = (value.to(images.device, torch.float32) for value in (factor / std, -mean / std))
+    scale, shift = (value.float().to(images.device, non_blocking=True) for value in (factor / std, -mean / std))
     return torch.addcmul(shift, images, scale)
 
 
@@ -348,7 +348,8 @@ class _CatSegImageProcessorMixin:
                 height, width = resized_size(*image.shape[:2], kwargs["shortest_edge"], kwargs["longest_edge"])
                 image = np.asarray(PIL.Image.fromarray(image).resize((width, height), kwargs["resample"]))
             # Bytes go to the device, and become four times as many there.
-            resized.append(torch.tensor(image).to(device or "cpu").permute(2, 0, 1).float().contiguous())
+            image = torch.tensor(image).to(device or "cpu", non_blocking=True)
+            resized.append(image.permute(2, 0, 1).float().contiguous())
 
         targets = [("pixel_values", kwargs["image_size"], kwargs["image_mean"], kwargs["image_std"])]
         if kwargs["backbone_size"] is not None:

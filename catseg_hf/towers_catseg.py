@@ -201,14 +201,14 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
     embeds = []
     for rows in order.split(TEXT_BATCH_SIZE if not torch.is_grad_enabled() else len(order)):
         length = int(ends[rows].max()) + 1
-        hidden_states = clip.text_model(input_ids=unique[rows, :length].to(device)).last_hidden_state
-        last = ends[rows].to(hidden_states.device)
+        hidden_states = clip.text_model(input_ids=unique[rows, :length].to(device, non_blocking=True)).last_hidden_state
+        last = ends[rows].to(hidden_states.device, non_blocking=True)
         pooled = hidden_states[torch.arange(len(rows), device=last.device), last]
         embeds.append(F.normalize(clip.text_projection(pooled), dim=-1))
     embeds = torch.cat(embeds)
-    embeds = embeds[order.argsort()[where].to(embeds.device)].unflatten(0, shape)
+    embeds = embeds[order.argsort()[where].to(embeds.device, non_blocking=True)].unflatten(0, shape)
     present = present[where].unflatten(0, shape)
-    embeds = torch.where(present.to(embeds.device)[..., None], embeds, 0.0)
+    embeds = torch.where(present.to(embeds.device, non_blocking=True)[..., None], embeds, 0.0)
     return merge_synonyms(embeds, present, config.synonyms)
 
 

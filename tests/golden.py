@@ -146,7 +146,7 @@ def record_intermediates(model: CatSegForSemanticSegmentation, code_base: str) -
     recorded: dict[str, list[torch.Tensor]] = {}
 
     def note(name: str, tensor: torch.Tensor) -> None:
-        recorded.setdefault(name, []).append(tensor.detach().clone())
+        recorded.setdefault(name, []).append(tensor.detach().to("cpu", copy=True))
 
     def watch(module: torch.nn.Module, name: str, layout: Any) -> None:
         module.register_forward_hook(lambda module, args, output: note(name, layout(output)))
@@ -327,26 +327,27 @@ def processor_inputs(
     return processor, dict(prepared)
 
 
-def run_case(folder: Path, root: Path) -> CaseResult:
+def run_case(folder: Path, root: Path, device: str = "cpu") -> CaseResult:
     """Runs one case and compares everything it holds.
 
     Args:
         folder (`Path`): Folder of the case.
         root (`Path`): Folder of all cases.
+        device (`str`, *optional*, defaults to `"cpu"`): Where the model computes.
 
     Returns:
         `CaseResult`.
     """
     result = CaseResult(str(folder.relative_to(root)))
     try:
-        _run_case(folder, result)
+        _run_case(folder, result, device)
     except Exception as error:  # A case that cannot be run is a failure of that case.
         place = traceback.extract_tb(error.__traceback__)[-1]
         result.problems.append(f"cannot be run: {type(error).__name__}: {error} ({place.filename}:{place.lineno})")
     return result
 
 
-def _run_case(folder: Path, result: CaseResult) -> None:
+def _run_case(folder: Path, result: CaseResult, device: str) -> None:
     case = json.loads((folder / "case.json").read_text(encoding="utf-8"))
     inputs = load_file(folder / "inputs.safetensors")
     references = load_file(folder / "outputs.safetensors")
@@ -354,7 +355,7 @@ def _run_case(folder: Path, result: CaseResult) -> None:
     num_templates = case["config"].get("prompt_channel") or len(case["config"]["templates"])
     model_folder, plan = converted(weights, conversion_options(case, code_base_of(folder), num_templates))
     code_base = plan.code_base
-    model = CatSegForSemanticSegmentation.from_pretrained(model_folder)
+    model = CatSegForSemanticSegmentation.from_pretrained(model_folder).to(device)
     model.config.class_chunk_size = 10**9
     is_training = case["mode"] == "train"
     model.train(is_training)
@@ -364,8 +365,16 @@ def _run_case(folder: Path, result: CaseResult) -> None:
         # The original cannot encode several templates itself; the case gives the features instead.
         text = {"text_embeds": inputs["text_feats_t_p_c"]}
     recorded = record_intermediates(model, code_base)
+    moved = {
+        name: values if name in ("view_boxes", "resized_sizes") else values.to(device)
+        for name, values in {**prepared, **text}.items()
+    }
     with torch.set_grad_enabled(is_training):
-        outputs = model(**prepared, **text)
+        outputs = model(**moved)
+    if is_training:
+        outputs.loss.backward()
+    model.cpu()  # with its gradients
+    outputs.logits = outputs.logits.cpu()
 
     views = outputs.logits.flatten(0, -4)
     tensors = {
@@ -389,7 +398,6 @@ def _run_case(folder: Path, result: CaseResult) -> None:
         tensors["logits"] = views
     _add_final(tensors, case, inputs, outputs, processor)
     if is_training:
-        outputs.loss.backward()
         _compare_training(result, case, references, model, plan, outputs.loss.item())
     for name, description in case["outputs"].items():
         if name == "loss" or name.startswith("grad."):
@@ -464,6 +472,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path, help="folder with index.json and case folders")
     parser.add_argument("--codebase", choices=CODE_BASES, help="only the cases of this code base")
+    parser.add_argument("--device", default="cpu", help="where the model computes")
     options = parser.parse_args(arguments)
     cases = find_cases(options.root)
     cases = [case for case in cases if options.codebase in (None, code_base_of(case))]
@@ -472,7 +481,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     failures = 0
     for case in cases:
-        result = run_case(case, options.root)
+        result = run_case(case, options.root, options.device)
         failures += not result.passed
         print(result, flush=True)
     print(f"{len(cases) - failures} of {len(cases)} cases pass.")
