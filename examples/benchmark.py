@@ -4,31 +4,37 @@
     python examples/benchmark.py --num-classes 5 --num-classes 150
     python examples/benchmark.py --model path/to/model --task sliding --image-size 768x1024 --clipseg
     python examples/benchmark.py --task crop --task sliding --against other_code.py --json speed.json
+    python examples/benchmark.py --suite gpu --against other_code.py
 
 Tasks:
 
     crop         one view: normalised pixels and text embeddings to logits
+    views        five views of a photo: normalised pixels and text embeddings to logits
     sliding      photo to label map: image processor, model with five views, post-processing
+    folder       JPEGs to label maps in files, as `catseg segment` does it
     text         prompts to text embeddings
     postprocess  logits of five views to label map
     train        one training step with the text tower: forward, loss, backward, clipping, AdamW
 
 Every measurement runs in a process of its own, so that its memory peak is its own. Those of one row take turns (A B A B
 ...), so that a change in the machine's speed meets all of them; only one of them computes at a time. Images and prompts
-are random, and so are the weights unless a model is given: neither time nor memory depends on them.
+are random, and so are the weights unless a model is given: neither time nor memory depends on them. On a GPU, other
+code computes in half precision under autocast, and the profiler counts the kernels of a call and how long they ran.
 """
 
 import importlib.util
 import itertools
 import os
 import platform
+import re
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from json import dumps as dump_json
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -40,21 +46,31 @@ import torch
 import torch.nn.functional as F
 import transformers
 import typer
+from PIL import Image
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchFeature, CLIPSegConfig, CLIPSegForImageSegmentation
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor
+from catseg_hf.app.background import in_order
+from catseg_hf.app.devices import compile_model
+from catseg_hf.app.outputs import write_result
+from catseg_hf.app.photo_reading import read_photos
+from catseg_hf.app.photos import Photo
+from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
 from catseg_hf.vocabulary_catseg import end_token_id
 
 
-TASKS = ("crop", "sliding", "text", "postprocess", "train")
+TASKS = ("crop", "views", "sliding", "folder", "text", "postprocess", "train")
 DTYPES = ("float32", "bfloat16", "float16")
 CONFIGS = ("base", "large")
 CONTEXT_LENGTH = 77  # tokens that CLIP's text tower reads
+OF_PHOTOS = ("views", "sliding", "folder", "postprocess")
 LONG_RUN_SECONDS = 30.0  # what takes longer is timed three times only
 CLIPSEG_IMAGE_SIZE = 352  # of the released CLIPSeg models
+WARM_UP_RUNS = 3  # on a GPU, where libraries choose among kernels in the first ones
+TRAINING_STEPS = 80_000  # of the original's training, with 4 images each
 CLIPSEG_MAX_CLASSES = 150  # it reads one copy of the image per class, all of them at once
 
 
@@ -96,8 +112,8 @@ class Job:
     Args:
         task (`str`): One of `TASKS`.
         num_classes (`int`): Size of the vocabulary.
-        height, width (`int`): Size of the photo in pixels (`sliding` and `postprocess`).
-        batch_size (`int`): Number of images at a time.
+        height, width (`int`): Size of the photo in pixels (not of `crop`, `text` and `train`).
+        batch_size (`int`): Number of images at a time; of `folder` the number of photos.
     """
 
     task: str
@@ -201,7 +217,8 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
         quantize_(model.model.clip, Int8DynamicActivationInt8WeightConfig())
-    forward = torch.compile(model) if settings.compile else model
+    if settings.compile:
+        compile_model(model)
 
     # The tokenizer fills up to the longest prompt, not to the length that CLIP can read.
     input_ids = random_prompts(job.num_classes, model.config)
@@ -213,22 +230,11 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
 
     if job.task == "train":
         inputs = make_view(image_processor, random_images(job, *view_size)).to(settings.device, dtype)
-        labels = random_labels(job, *view_size).to(settings.device)
-        model.train()
-        if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=1e-4)
-
-        def train_step() -> torch.Tensor:
-            loss = forward(**inputs, input_ids=input_ids, labels=labels).loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 0.01)
-            optimizer.step()
-            return loss.detach()
-
-        return train_step
+        return build_training(
+            model,
+            {**inputs, "input_ids": input_ids, "labels": random_labels(job, *view_size).to(settings.device)},
+            settings,
+        )
 
     if job.task == "postprocess":
         inputs = image_processor(list(random_images(job, *photo_size)), return_tensors="pt")
@@ -244,19 +250,82 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
 
     model.requires_grad_(False)  # the counter of operations needs it
     text_embeds = model.get_text_embeds(input_ids)
-
     if job.task == "crop":
         inputs = make_view(image_processor, random_images(job, *view_size)).to(settings.device, dtype)
-        return lambda: forward(**inputs, text_embeds=text_embeds).logits
+        return lambda: model(**inputs, text_embeds=text_embeds).logits
 
-    photos = list(random_images(job, *photo_size))
+    def prepare(photos: list[Any]) -> BatchFeature:
+        return image_processor(photos, return_tensors="pt", device=settings.device).to(dtype=dtype)
 
-    def segment_photos() -> list[torch.Tensor]:
-        inputs = image_processor(photos, return_tensors="pt").to(settings.device, dtype)
-        outputs = forward(**inputs, text_embeds=text_embeds)
+    def segment_photos(photos: list[Any]) -> list[torch.Tensor]:
+        outputs = model(**prepare(photos), text_embeds=text_embeds)
         return image_processor.post_process_semantic_segmentation(outputs, target_sizes=[photo_size] * len(photos))
 
-    return segment_photos
+    photos = list(random_images(job, *photo_size))
+    if job.task == "folder":
+        return segment_folder(job, photos, segment_photos, settings.threads)
+    inputs = prepare(photos)
+    if job.task == "views":
+        return lambda: model(**inputs, text_embeds=text_embeds).logits
+    return lambda: segment_photos(photos)
+
+
+def build_training(
+    model: CatSegForSemanticSegmentation, inputs: dict[str, torch.Tensor], settings: Settings
+) -> Callable[[], torch.Tensor]:
+    """A call that trains one step and returns its loss."""
+    model.train()
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    on_gpu = settings.device.startswith("cuda")
+    optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=1e-4, fused=on_gpu)
+
+    def train_step() -> torch.Tensor:
+        loss = model(**inputs).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.01)
+        optimizer.step()
+        return loss.detach()
+
+    return train_step
+
+
+def segment_folder(
+    job: Job, images: list[torch.Tensor], segment_photos: Callable[[list[Any]], list[torch.Tensor]], num_workers: int
+) -> Callable[[], int]:
+    """A call that segments a folder of JPEGs in batches of eight and writes label maps; threads read and write."""
+    temporary = tempfile.TemporaryDirectory(prefix="benchmark-")
+    folder = Path(temporary.name)
+    names = [f"class {index}" for index in range(job.num_classes)]
+    photos = []
+    for index, image in enumerate(images):
+        # Smooth, as photos are: noise takes several times as long to decode.
+        small = image[:, : job.height // 16, : job.width // 16].permute(1, 2, 0).numpy()
+        path = folder / f"{index}.jpg"
+        Image.fromarray(small).resize((job.width, job.height), Image.Resampling.BICUBIC).save(path, quality=90)
+        photos.append(Photo(str(path), {"label-map": folder / f"{index}.png"}))
+
+    def write(photo_and_result: tuple[Photo, Segmentation]) -> None:
+        photo, result = photo_and_result
+        write_result(result, "label-map", photo.targets["label-map"])
+
+    def segmented(problems: dict[str, str]) -> Iterator[tuple[Photo, Segmentation]]:
+        pictures = read_photos(photos, problems, num_workers)
+        while batch := list(itertools.islice(pictures, 8)):
+            label_maps = segment_photos([picture for _, picture in batch])
+            for (photo, picture), label_map in zip(batch, label_maps, strict=True):
+                yield photo, Segmentation(photo.name, picture, names, label_map.cpu().numpy())
+
+    def call() -> int:
+        problems: dict[str, str] = {}
+        written = sum(1 for _ in in_order(write, segmented(problems), num_workers, finish=True))
+        if problems:
+            raise RuntimeError(f"Photos in {temporary.name} could not be read: {problems}")
+        return written
+
+    return call
 
 
 def build_clipseg(job: Job, settings: Settings) -> Callable[[], Any]:
@@ -286,6 +355,8 @@ def build_clipseg(job: Job, settings: Settings) -> Callable[[], Any]:
 
 def build_other(job: Job, settings: Settings, contender: Contender) -> Callable[[], Any]:
     """The other code's side: `build(name) -> callable(image, token_ids)` in the file `contender.path`."""
+    if job.task in ("views", "folder"):
+        raise ValueError(f"{job.task} is measured of catseg_hf alone.")
     spec = importlib.util.spec_from_file_location("other_code", contender.path)
     other_code = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(other_code)
@@ -362,7 +433,9 @@ def measured_process(connection: Connection, job: Job, settings: Settings, conte
     except ValueError as error:
         connection.send(str(error))
         return
-    autocast = torch.autocast(settings.device.split(":")[0], getattr(torch, settings.dtype), enabled=settings.autocast)
+    # Other code keeps its weights as they are.
+    is_autocast = settings.autocast or (contender.path is not None and settings.dtype != "float32")
+    autocast = torch.autocast(settings.device.split(":")[0], getattr(torch, settings.dtype), enabled=is_autocast)
     memory_before = memory_in_use(settings.device)
     reset_peak_memory(settings.device)
     connection.send(None)
@@ -374,20 +447,34 @@ def measured_process(connection: Connection, job: Job, settings: Settings, conte
                 torch.cuda.synchronize(settings.device)
             connection.send(time.perf_counter() - start)
         peak = peak_memory(settings.device)
+        kernels = profile_kernels(call) if settings.device.startswith("cuda") else {}
         # Only the plain attention is made of operations that are counted on every device.
         counter = FlopCounterMode(display=False)
         with counter, sdpa_kernel(SDPBackend.MATH), torch.compiler.set_stance("force_eager"):
             call()
-    result = torch.stack(result) if isinstance(result, list) else result
+    result = torch.stack(result) if isinstance(result, list) else torch.as_tensor(result)
     result = result.float() if result.is_floating_point() else result
     connection.send(
         {
             "memory_before": memory_before,
             "peak_memory": peak,
             "flops": counter.get_total_flops(),
+            "kernels": kernels,
             "result": result.cpu().numpy(),
         }
     )
+
+
+def profile_kernels(call: Callable[[], Any]) -> dict[str, float]:
+    """What a GPU does during a call: number of `launches`, and `busy_share` of the time (0 to 1) in which it works."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    busy = sum(event.device_time_total for event in kernels) / 1e6
+    return {"launches": len(kernels), "busy_share": min(1.0, busy / seconds)}
 
 
 def multiply_matrices(connection: Connection, settings: Settings) -> None:
@@ -435,14 +522,15 @@ def measure(job: Job, settings: Settings, contenders: list[Contender], machine_f
 
     Returns:
         `list[dict]`: One per contender: its name, the job, and either `skipped` (the reason) or the results: `seconds`
-        (of each run), `median_seconds`, `images_per_second`, `peak_gb`, `gb_over_weights`, `gflop` and
-        `share_of_machine_peak` (from 0 to 1). The others are also compared with the first: `time_ratio` (median of the
-        ratios of runs that follow each other), `memory_ratio` (of the peaks), and `largest_difference` (of logits,
-        embeddings or loss) or `different_pixels` (share of the label map), which mean something only where both have
-        the same weights.
+        (of each run), `median_seconds`, `images_per_second`, `peak_gb`, `gb_over_weights`, `gflop`,
+        `share_of_machine_peak` (from 0 to 1), and on a GPU what [`profile_kernels`] finds; of this package also
+        `first_seconds`, of the first run, in which a model is compiled. The others are also compared with the first:
+        `time_ratio` (median of the ratios of runs that follow each other), `memory_ratio` (of the peaks), and
+        `largest_difference` (of logits, embeddings or loss) or `different_pixels` (share of the label map), which mean
+        something only where both have the same weights.
     """
-    rows = [{**asdict(job), "code": contender.name} for contender in contenders]
-    seconds: list[list[float]] = [[] for _ in contenders]
+    precision = {name: getattr(settings, name) for name in ("dtype", "autocast", "compile")}
+    rows = [{**asdict(job), **precision, "code": contender.name} for contender in contenders]
     with ExitStack() as stack:
         connections = [
             stack.enter_context(started_process(measured_process, job, settings, each, environment=each.environment))
@@ -461,43 +549,54 @@ def measure(job: Job, settings: Settings, contenders: list[Contender], machine_f
             refusal = ask(index, None)
             if refusal is not None:
                 row["skipped"] = refusal
-        first_runs = [ask(index, "run") for index, row in enumerate(rows) if "skipped" not in row]
+
+        def run_all() -> list[float | None]:
+            return [ask(index, "run") if "skipped" not in row else None for index, row in enumerate(rows)]
+
+        first_runs = run_all()
+        for _ in range(WARM_UP_RUNS - 1 if settings.device.startswith("cuda") else 0):
+            run_all()
         is_long = max((run for run in first_runs if run is not None), default=0.0) > LONG_RUN_SECONDS
-        for _ in range(min(3, settings.repeats) if is_long else settings.repeats):
-            for index, row in enumerate(rows):
-                if "skipped" not in row:
-                    seconds[index].append(ask(index, "run"))
+        runs = [run_all() for _ in range(min(3, settings.repeats) if is_long else settings.repeats)]
         answers = [ask(index, "finish") if "skipped" not in row else None for index, row in enumerate(rows)]
 
-    for row, runs, answer in zip(rows, seconds, answers, strict=True):
-        if answer is None:
-            continue
-        median = statistics.median(runs)
-        row |= {
-            "seconds": runs,
-            "median_seconds": median,
-            "images_per_second": job.batch_size / median,
-            "peak_gb": answer["peak_memory"] / 1e9,
-            "gb_over_weights": (answer["peak_memory"] - answer["memory_before"]) / 1e9,
-            "gflop": answer["flops"] / 1e9,
-            "share_of_machine_peak": answer["flops"] / median / machine_flops,
-        }
-        if row is not rows[0] and answers[0] is not None:
-            row |= {
-                "time_ratio": statistics.median(other / ours for other, ours in zip(runs, seconds[0], strict=True)),
-                "memory_ratio": answer["peak_memory"] / answers[0]["peak_memory"],
-                **compare(answers[0]["result"], answer["result"]),
-            }
+    rows[0]["first_seconds"] = first_runs[0]
+    for row, seconds, answer in zip(rows, zip(*runs, strict=True), answers, strict=True):
+        if answer is not None:
+            row |= figures(job, list(seconds), answer, machine_flops)
+    for row, answer in zip(rows[1:], answers[1:], strict=True):
+        if answer is not None and answers[0] is not None:
+            ratios = [other / ours for other, ours in zip(row["seconds"], rows[0]["seconds"], strict=True)]
+            row |= {"time_ratio": statistics.median(ratios), **compare(answers[0], answer)}
     return rows
 
 
-def compare(ours: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """How far two results of one shape are apart: `different_pixels` of label maps, else `largest_difference`."""
+def figures(job: Job, seconds: list[float], answer: dict[str, Any], machine_flops: float) -> dict[str, Any]:
+    """The results of one contender, by the names that `measure` lists."""
+    median = statistics.median(seconds)
+    return {
+        "seconds": seconds,
+        "median_seconds": median,
+        "images_per_second": job.batch_size / median,
+        "peak_gb": answer["peak_memory"] / 1e9,
+        "gb_over_weights": (answer["peak_memory"] - answer["memory_before"]) / 1e9,
+        "gflop": answer["flops"] / 1e9,
+        "share_of_machine_peak": answer["flops"] / median / machine_flops,
+        **answer["kernels"],
+    }
+
+
+def compare(ours: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
+    """How far two answers are apart: `memory_ratio`, and of results of one shape `different_pixels` (label maps) or
+    `largest_difference`.
+    """
+    ratio = {"memory_ratio": other["peak_memory"] / ours["peak_memory"]}
+    ours, other = ours["result"], other["result"]
     if ours.shape != other.shape:
-        return {}
+        return ratio
     if np.issubdtype(ours.dtype, np.integer):
-        return {"different_pixels": float((ours != other).mean())}
-    return {"largest_difference": float(np.abs(ours - other).max())}
+        return {**ratio, "different_pixels": float((ours != other).mean())}
+    return {**ratio, "largest_difference": float(np.abs(ours - other).max())}
 
 
 def describe_machine(settings: Settings, machine_flops: float) -> dict[str, Any]:
@@ -519,28 +618,102 @@ def describe_machine(settings: Settings, machine_flops: float) -> dict[str, Any]
     }
 
 
+def describe_precision(row: dict[str, Any]) -> str:
+    """Type of a row's weights or arithmetic, and whether the model was compiled."""
+    how = " autocast" if row.get("autocast") else ""
+    return f"{row.get('dtype', '')}{how}{', compiled' if row.get('compile') and row['code'] == 'catseg_hf' else ''}"
+
+
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """The rows as a table in Markdown; the ratios of a row are its time and memory over those of catseg_hf."""
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "task": lambda row: row["task"],
         "classes": lambda row: str(row["num_classes"]),
-        "photo": lambda row: f"{row['width']}×{row['height']}" if row["task"] in ("sliding", "postprocess") else "",
+        "photo": lambda row: f"{row['width']}×{row['height']}" if row["task"] in OF_PHOTOS else "",
         "batch": lambda row: str(row["batch_size"]),
+        "precision": describe_precision,
         "code": lambda row: row["code"],
         "seconds": lambda row: f"{row['median_seconds']:.3g}" if "median_seconds" in row else "not measured",
+        "images/s": lambda row: f"{row['images_per_second']:.3g}" if "images_per_second" in row else "",
         "× time": lambda row: f"{row['time_ratio']:.2f}" if "time_ratio" in row else "",
         "peak GB": lambda row: f"{row['peak_gb']:.2f}" if "peak_gb" in row else "",
         "× memory": lambda row: f"{row['memory_ratio']:.2f}" if "memory_ratio" in row else "",
         "GB over weights": lambda row: f"{row['gb_over_weights']:.2f}" if "gb_over_weights" in row else "",
         "GFLOP": lambda row: f"{row['gflop']:.0f}" if "gflop" in row else "",
         "of machine's peak": lambda row: f"{row['share_of_machine_peak']:.0%}" if "gflop" in row else "",
+        "launches": lambda row: str(row["launches"]) if "launches" in row else "",
+        "GPU busy": lambda row: f"{row['busy_share']:.0%}" if "busy_share" in row else "",
     }
+    columns = {name: show for name, show in columns.items() if any(map(show, rows))}
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(show(row) for show in columns.values())} |" for row in rows]
     return "\n".join(lines)
 
 
+def footnotes(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """What the table does not say: how long a whole training takes, and the first call of a compiled model."""
+    for row in rows:
+        if row["code"] != "catseg_hf" or "median_seconds" not in row:
+            continue
+        if row["task"] == "train" and row["batch_size"] == 4:
+            hours = row["median_seconds"] * TRAINING_STEPS / 3600
+            yield f"{TRAINING_STEPS:,} training steps of 4 images, {describe_precision(row)}: {hours:.1f} hours\n"
+        if row["compile"]:
+            seconds = row["first_seconds"]
+            yield f"First call of {row['task']} with {row['num_classes']} classes, compiled: {seconds:.0f} s\n"
+
+
+def gpu_suite(settings: Settings) -> list[tuple[Job, Settings]]:
+    """What a GPU is judged by: each job, and how it is measured."""
+    full, half = replace(settings, dtype="float32"), replace(settings, dtype="bfloat16")
+    photo = {"height": 768, "width": 1024}
+    training = {"task": "train", "num_classes": 171, "height": 384, "width": 384}
+    autocast = replace(half, autocast=True)
+    jobs = [
+        (Job("sliding", classes, **photo, batch_size=1), each) for each in (half, full) for classes in (5, 150, 847)
+    ]
+    jobs += [(Job("crop", 5, **photo, batch_size=1), half)]
+    jobs += [(Job("postprocess", classes, **photo, batch_size=1), full) for classes in (5, 150, 847)]
+    jobs += [(Job("postprocess", 847, 3000, 4000, 1), full)]
+    jobs += [(Job("views", 20, **photo, batch_size=16), half), (Job("folder", 20, **photo, batch_size=128), half)]
+    jobs += [(Job(**training, batch_size=1), each) for each in (full, autocast)]
+    jobs += [(Job(**training, batch_size=4), autocast)]
+    compiled = replace(half, compile=True)
+    return [
+        *jobs,
+        (Job("crop", 5, **photo, batch_size=1), compiled),
+        (Job("sliding", 150, **photo, batch_size=1), compiled),
+    ]
+
+
+def check_options(
+    suite: str | None, task: list[str], dtype: str, config: str, image_size: str, against_environment: list[str]
+) -> None:
+    """Refuses options of `main` that cannot be meant.
+
+    Raises:
+        typer.BadParameter: Names the option and what it can be.
+    """
+    for name, values, allowed in (
+        ("--task", task, TASKS),
+        ("--dtype", [dtype], DTYPES),
+        ("--config", [config], CONFIGS),
+    ):
+        if not set(values) <= set(allowed):
+            raise typer.BadParameter(f"must be one of {', '.join(allowed)}, got {', '.join(values)}", param_hint=name)
+    if not re.fullmatch(r"\d+x\d+", image_size):
+        raise typer.BadParameter(f"must be like 768x1024, got {image_size!r}", param_hint="--image-size")
+    if suite is not None and (suite != "gpu" or not torch.cuda.is_available()):
+        here = "there is no CUDA GPU here" if suite == "gpu" else f"must be gpu, got {suite}"
+        raise typer.BadParameter(here, param_hint="--suite")
+    if not all("=" in variable for variable in against_environment):
+        raise typer.BadParameter("must be like NAME=VALUE", param_hint="--against-environment")
+
+
 def main(
+    suite: Annotated[
+        str | None, typer.Option(help="Instead of the next options: gpu, all jobs that a GPU is judged by.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Folder or Hub name of a model; random weights without.")] = None,
     config: Annotated[str, typer.Option(help=f"Size of a model with random weights: {', '.join(CONFIGS)}.")] = "base",
     num_templates: Annotated[int, typer.Option(help="Prompt templates of a model with random weights.")] = 1,
@@ -576,19 +749,8 @@ def main(
     json: Annotated[Path | None, typer.Option(help="File to write everything to.")] = None,
 ) -> None:
     """Measures CAT-Seg and prints a table in Markdown."""
-    for name, values, allowed in (
-        ("--task", task, TASKS),
-        ("--dtype", [dtype], DTYPES),
-        ("--config", [config], CONFIGS),
-    ):
-        if not set(values) <= set(allowed):
-            raise typer.BadParameter(f"must be one of {', '.join(allowed)}, got {', '.join(values)}", param_hint=name)
-    height, separator, width = image_size.partition("x")
-    if not (separator and height.isdigit() and width.isdigit()):
-        raise typer.BadParameter(f"must be like 768x1024, got {image_size!r}", param_hint="--image-size")
-    if not all("=" in variable for variable in against_environment):
-        raise typer.BadParameter("must be like NAME=VALUE", param_hint="--against-environment")
-
+    check_options(suite, task, dtype, config, image_size, against_environment)
+    height, width = map(int, image_size.split("x"))
     settings = Settings(
         model=model,
         config=config,
@@ -596,7 +758,7 @@ def main(
         dtype=dtype,
         autocast=autocast,
         int8=int8,
-        device=device,
+        device="cuda" if suite == "gpu" and device == "cpu" else device,
         compile=compile,
         gradient_checkpointing=gradient_checkpointing,
         threads=threads,
@@ -614,11 +776,14 @@ def main(
         machine_flops = connection.recv()
     machine = describe_machine(settings, machine_flops)
     print("\n".join(f"{name}: {value}" for name, value in machine.items() if value is not None), end="\n\n")
+    jobs = [
+        (Job(each_task, classes, height, width, size), settings)
+        for each_task, classes, size in itertools.product(task, num_classes, batch_size)
+    ]
     rows = []
-    for each_task, classes, size in itertools.product(task, num_classes, batch_size):
-        job = Job(each_task, classes, int(height), int(width), size)
-        print(f"measuring {job}", file=sys.stderr)
-        rows += measure(job, settings, contenders, machine_flops)
+    for job, its_settings in jobs if suite is None else gpu_suite(settings):
+        print(f"measuring {job}, {describe_precision({**asdict(its_settings), 'code': 'catseg_hf'})}", file=sys.stderr)
+        rows += measure(job, its_settings, contenders, machine_flops)
         for row in rows[-len(contenders) :]:
             if "skipped" in row:
                 print(f"{row['code']}: {row['skipped']}", file=sys.stderr)
@@ -627,6 +792,7 @@ def main(
                 dump_json({"machine": machine, "settings": asdict(settings), "rows": rows}, indent=1) + "\n"
             )
     print(markdown_table(rows))
+    print("".join(f"\n{line}" for line in footnotes(rows)), end="")
 
 
 if __name__ == "__main__":

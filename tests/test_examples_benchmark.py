@@ -82,6 +82,8 @@ def test_each_task_does_its_job(settings: benchmark.Settings) -> None:
         embeds = model.get_text_embeds(prompts)
     assert torch.allclose(run_once("text", settings), embeds, atol=1e-6)
     assert run_once("crop", settings).shape == (2, 5, 32, 32)
+    assert run_once("views", settings).shape == (2, 5, 5, 32, 32)
+    assert run_once("folder", settings) == 2
     for task in ("sliding", "postprocess"):
         maps = run_once(task, settings)
         assert [tuple(labels.shape) for labels in maps] == [(50, 70), (50, 70)]
@@ -120,7 +122,7 @@ def test_measures_side_by_side_and_writes_everything(
     assert 0 < ours["gflop"] <= other["gflop"] < 2 * ours["gflop"]
     assert other["time_ratio"] > 0 and other["memory_ratio"] > 0
     table = capsys.readouterr().out
-    assert "| crop | 5 |  | 1 | catseg_hf |" in table and "torch: " in table
+    assert "| crop | 5 | 1 | float32 | catseg_hf |" in table and "torch: " in table
 
 
 def test_what_a_code_cannot_do_is_left_out(settings: benchmark.Settings, other_code: Path) -> None:
@@ -134,8 +136,28 @@ def test_what_a_code_cannot_do_is_left_out(settings: benchmark.Settings, other_c
         torch.set_num_threads(threads)
         torch.set_grad_enabled(True)
     assert here.recv() == "this code cannot do tiny-train"
-    row = {"task": "train", "num_classes": 5, "batch_size": 1, "code": "other", "skipped": "this code cannot"}
+    row = {"task": "train", "num_classes": 5, "batch_size": 1, "dtype": "float32", "code": "other", "skipped": "cannot"}
     assert "| other | not measured |" in benchmark.markdown_table([row])
+
+
+def test_the_suite_of_a_gpu(settings: benchmark.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(typer.BadParameter, match="no CUDA GPU here"):
+        benchmark.main(suite="gpu")
+    suite = benchmark.gpu_suite(settings)
+    kinds = {(job.task, each.dtype, each.autocast, each.compile) for job, each in suite}
+    assert {task for task, *_ in kinds} == {*benchmark.TASKS} - {"text"}
+    assert ("sliding", "bfloat16", False, True) in kinds and ("train", "bfloat16", True, False) in kinds
+    for job, each in suite:  # every one of them runs, on a small model and few pixels
+        small = replace(job, num_classes=3, batch_size=min(2, job.batch_size), height=50, width=70)
+        with torch.set_grad_enabled(job.task == "train"), torch.autocast("cpu", enabled=each.autocast):
+            benchmark.build_catseg(small, replace(each, compile=False))()
+    row = {"task": "train", "code": "catseg_hf", "batch_size": 4, "dtype": "float32", "median_seconds": 0.09}
+    row |= {"num_classes": 171, "compile": True, "first_seconds": 61.4}
+    assert list(benchmark.footnotes([row])) == [
+        "80,000 training steps of 4 images, float32, compiled: 2.0 hours\n",
+        "First call of train with 171 classes, compiled: 61 s\n",
+    ]
 
 
 def test_clipseg_is_the_peer(settings: benchmark.Settings) -> None:
@@ -148,7 +170,8 @@ def test_clipseg_is_the_peer(settings: benchmark.Settings) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": ["segment"]}, "crop, sliding, text, postprocess, train, got segment"),
+        ({"task": ["segment"]}, "crop, views, sliding, folder, text, postprocess, train, got segment"),
+        ({"suite": "cpu"}, "must be gpu, got cpu"),
         ({"dtype": "float64"}, "float32, bfloat16, float16, got float64"),
         ({"config": "huge"}, "base, large, got huge"),
         ({"image_size": "640"}, "must be like 768x1024, got '640'"),
