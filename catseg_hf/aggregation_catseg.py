@@ -12,6 +12,7 @@ from transformers.modeling_outputs import ModelOutput
 from .chunking_catseg import joined, over_chunks, split
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig
+from .layers_catseg import normalize
 from .spatial_attention_catseg import AttentionWindows, CatSegSpatialBlock
 
 
@@ -47,12 +48,6 @@ class CatSegModelOutput(ModelOutput):
     guidance: tuple[torch.FloatTensor, ...] | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-def normalize(embeds: torch.Tensor) -> torch.Tensor:
-    """Embeddings of length 1, of and to any shape `(..., D)`; the length is computed in float32 at least."""
-    wide = embeds.float() if embeds.dtype in (torch.float16, torch.bfloat16) else embeds
-    return F.normalize(wide, dim=-1).to(embeds.dtype)
 
 
 def select_hidden_states(

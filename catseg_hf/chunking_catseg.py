@@ -33,7 +33,7 @@ def class_chunk_size(config: CatSegConfig, height: int, width: int, device: torc
 
     Returns:
         `int`: As many as stay in a processor's cache, or need a bounded part of a GPU's memory, whose driver is not
-        asked. All of them while a graph is captured, whose size must not depend on it.
+        asked. All of them while the model is compiled, since a graph's size must not depend on it.
     """
     if config.class_chunk_size is not None:
         return config.class_chunk_size

@@ -233,7 +233,7 @@ class _CatSegImageProcessorMixin:
             **kwargs (`CatSegImageProcessorKwargs`, *optional*):
                 Attributes of the image processor, for this call; and `device` (`str` or `torch.device`), where all that
                 follows the first resize is computed, and where views and labels are in the result. What post-processing
-                reads (`view_boxes`, `resized_sizes`) stays on the CPU: no GPU has to be asked for it.
+                reads (`view_boxes`, `resized_sizes`) stays on the CPU, so that no GPU has to be asked for it.
 
         Returns:
             `BatchFeature` with, for B images:

@@ -6,6 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 
+def normalize(embeds: torch.Tensor) -> torch.Tensor:
+    """Embeddings of length 1, of and to any shape `(..., D)`; the length is computed in float32 at least."""
+    wide = embeds.float() if embeds.dtype in (torch.float16, torch.bfloat16) else embeds
+    return F.normalize(wide, dim=-1).to(embeds.dtype)
+
+
 class CatSegMlp(nn.Module):
     """Two linear layers with an activation between them."""
 

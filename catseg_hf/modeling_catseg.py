@@ -334,7 +334,8 @@ class CatSegModel(CatSegPreTrainedModel):
 
         Args:
             input_ids (`torch.LongTensor` of shape `(T, L)`, `(T, P, L)` or `(T, P, S, L)`):
-                Prompts of the classes, for each template and synonym; all-zero ones stand for absent synonyms.
+                Prompts of the classes, for each template and synonym; all-zero ones stand for absent synonyms. Best on
+                the CPU, where they are read, wherever the model is.
             attention_mask (`torch.Tensor`, *optional*): Shaped as `input_ids`; it changes nothing.
 
         Returns:
@@ -421,7 +422,7 @@ class CatSegModel(CatSegPreTrainedModel):
             input_ids = input_ids[:, None]
         names = check_names(synonyms, input_ids)
         with torch.no_grad():
-            encode_prompts(self.clip, input_ids[:1].to(self.vocabulary.input_ids.device), self.config)
+            encode_prompts(self.clip, input_ids[:1], self.config)
         used = int((input_ids != 0).flatten(0, -2).any(dim=0).nonzero().max()) + 1
         self.vocabulary.input_ids = input_ids[..., :used].to(self.vocabulary.input_ids.device, torch.int32)
         self.config.id2label = dict(enumerate(names))

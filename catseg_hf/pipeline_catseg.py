@@ -212,7 +212,6 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
     def _embed_text(self, input_ids: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         """What `_forward` gets: embeddings of the words by the weights of now, once for all images of a call."""
         with self.device_placement(), self.get_inference_context()():
-            input_ids = None if input_ids is None else input_ids.to(self.device)
             return {"text_embeds": self.model.model.resolve_text_embeds(input_ids)}
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:

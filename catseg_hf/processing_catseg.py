@@ -130,9 +130,6 @@ class CatSegProcessor(ProcessorMixin):
             if segmentation_maps is not None:
                 merged["images_kwargs"]["segmentation_maps"] = segmentation_maps
             data.update(self.image_processor(images, **merged["images_kwargs"]))
-        device = merged["images_kwargs"].get("device")
-        if device is not None and "input_ids" in data:
-            data |= {name: data[name].to(device) for name in ("input_ids", "attention_mask")}
         return_tensors = merged["text_kwargs"]["return_tensors"]
         if return_tensors is None:
             data = {name: values.tolist() if torch.is_tensor(values) else values for name, values in data.items()}

@@ -10,7 +10,7 @@ from transformers import CLIPModel, CLIPVisionConfig
 from transformers.models.clip.modeling_clip import CLIPVisionEmbeddings
 
 from .configuration_catseg import CatSegConfig
-from .layers_catseg import CatSegQuickGELU
+from .layers_catseg import CatSegQuickGELU, normalize
 from .vocabulary_catseg import end_token_id
 
 
@@ -204,7 +204,7 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
         hidden_states = clip.text_model(input_ids=unique[rows, :length].to(device, non_blocking=True)).last_hidden_state
         last = ends[rows].to(hidden_states.device, non_blocking=True)
         pooled = hidden_states[torch.arange(len(rows), device=last.device), last]
-        embeds.append(F.normalize(clip.text_projection(pooled), dim=-1))
+        embeds.append(normalize(clip.text_projection(pooled)))
     embeds = torch.cat(embeds)
     embeds = embeds[order.argsort()[where].to(embeds.device, non_blocking=True)].unflatten(0, shape)
     present = present[where].unflatten(0, shape)
@@ -258,4 +258,4 @@ def merge_synonyms(embeds: torch.Tensor, present: torch.Tensor, how: str) -> tor
     if embeds.dim() == 3 or how == "max":
         return embeds
     # The mean's direction: absent synonyms are zero and so change only its length.
-    return F.normalize(embeds.sum(dim=2), dim=-1)
+    return normalize(embeds.sum(dim=2))

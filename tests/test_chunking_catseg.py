@@ -141,6 +141,7 @@ def test_on_a_gpu_memory_does_not_grow_with_classes_and_views() -> None:
 
 
 def test_compiled_without_a_break_and_not_anew_for_each_vocabulary() -> None:
+    torch.compiler.reset()  # What other tests of this process compiled decides on which sizes are taken for variable.
     graphs: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:

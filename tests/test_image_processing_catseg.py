@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from transformers.utils import is_torchvision_available
+from view_settings import MMSEG, SMALL
 
 from catseg_hf.image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
 
@@ -25,16 +26,6 @@ BACKBONE = {
     "backbone_image_mean": [123.675 / 255, 116.28 / 255, 103.53 / 255],
     "backbone_image_std": [58.395 / 255, 57.12 / 255, 57.375 / 255],
 }
-MMSEG = {
-    "shortest_edge": 512,
-    "longest_edge": 2048,
-    "do_squash": False,
-    "stride": 384,
-    "global_view": False,
-    "score_function": "softmax",
-}
-# A grid of 2 x 2 windows and a global view, small enough for exhaustive checks
-SMALL = {"size": {"height": 40, "width": 40}, "window": 24, "stride": 16, "image_size": 24, "shortest_edge": 40}
 
 
 def random_array(*shape: int, seed: int = 0) -> np.ndarray:

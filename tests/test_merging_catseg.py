@@ -8,21 +8,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from transformers.modeling_outputs import SemanticSegmenterOutput
+from view_settings import MMSEG, SMALL
 
 from catseg_hf import merging_catseg
 from catseg_hf.image_processing_catseg import CatSegImageProcessor
-
-
-MMSEG = {
-    "shortest_edge": 512,
-    "longest_edge": 2048,
-    "do_squash": False,
-    "stride": 384,
-    "global_view": False,
-    "score_function": "softmax",
-}
-# A grid of 2 x 2 windows and a global view, small enough for exhaustive checks
-SMALL = {"size": {"height": 40, "width": 40}, "window": 24, "stride": 16, "image_size": 24, "shortest_edge": 40}
 
 
 def random_logits(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -67,7 +67,7 @@ class PhotoSegmenter:
         if labels is not None:
             input_ids = processor(text=list(labels))["input_ids"]
             with torch.inference_mode():
-                self.text_embeds = model.get_text_embeds(input_ids.to(model.device))
+                self.text_embeds = model.get_text_embeds(input_ids)
         elif model.config.vocabulary_digest is None:
             raise ValueError("The model has no vocabulary of its own: give labels.")
         else:
@@ -143,6 +143,7 @@ def segment_photos(
     Returns:
         An iterator over each photo with its segmentation.
     """
+    num_problems = len(problems)
     pictures = _batches(read_photos(photos, problems, num_workers), batch_size)
     first = next(pictures, None)
     if first is None:
@@ -155,6 +156,7 @@ def segment_photos(
         for prepared in in_order(segmenter.prepare, itertools.chain([first], pictures), num_threads):
             for (photo, _), result in zip(prepared.photos, segmenter(prepared), strict=True):
                 yield photo, result
+                bar.total = len(photos) - (len(problems) - num_problems)
                 bar.update()
 
 

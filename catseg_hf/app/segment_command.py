@@ -150,14 +150,14 @@ def write_results(
     from catseg_hf.app.background import in_order
     from catseg_hf.app.outputs import write_result
 
-    num_written, last = 0, None
+    done: list[str] = []  # which threads can add to at the same time
+    last = None
 
     def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
-        nonlocal num_written
         photo, result = photo_and_result
         for kind, path in photo.targets.items():
             write_result(result, kind, path)
-        num_written += 1
+        done.append(photo.name)
         return photo_and_result
 
     written = in_order(write, segmented, num_workers, finish=True)
@@ -166,9 +166,9 @@ def write_results(
             last = photo_and_result
     except KeyboardInterrupt:
         written.close()
-        typer.echo(f"Interrupted after {num_written} photos. With --skip-existing the command goes on.", err=True)
+        typer.echo(f"Interrupted after {len(done)} photos. With --skip-existing the command goes on.", err=True)
         raise typer.Exit(130) from None
-    return num_written, last
+    return len(done), last
 
 
 def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[str]] | None:

@@ -72,7 +72,7 @@ class Segmenter:
         self.image_processor = type(image_processor).from_dict(settings)
         with torch.inference_mode():
             self.input_ids = processor(text=list(vocabulary), return_tensors="pt").input_ids
-            self.text_embeds = model.get_text_embeds(self.input_ids.to(model.device))
+            self.text_embeds = model.get_text_embeds(self.input_ids)
 
     def __call__(self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Segments photos.
