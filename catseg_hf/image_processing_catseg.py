@@ -29,6 +29,7 @@ from transformers.image_utils import (
 from transformers.processing_utils import ImagesKwargs, Unpack
 from transformers.utils import TensorType, is_torchvision_available
 
+from .forking_catseg import one_thread_if_forked
 from .image_reading_catseg import MAX_PIXELS, flatten_images, open_image, read_image, read_segmentation_map
 from .merging_catseg import best_classes, class_scores, merged_images, resize_bilinear
 
@@ -213,6 +214,7 @@ class _CatSegImageProcessorMixin:
         super().__init__(**kwargs)
         self._validate_preprocess_kwargs(**{name: getattr(self, name) for name in self._valid_kwargs_names})
 
+    @one_thread_if_forked()
     def preprocess(
         self,
         images: ImageInput,
@@ -419,6 +421,7 @@ class _CatSegImageProcessorMixin:
             maps = [_pad(labels, padded_size, kwargs["ignore_index"]) for labels in maps]
         return torch.stack([_resize_nearest(labels, kwargs["image_size"], kwargs["image_size"]) for labels in maps])
 
+    @one_thread_if_forked()
     @torch.no_grad()
     def post_process_semantic_segmentation(
         self,
@@ -479,6 +482,7 @@ class _CatSegImageProcessorMixin:
             results.append(segmentation)
         return results
 
+    @one_thread_if_forked()
     @torch.no_grad()
     def post_process_best_classes(
         self,
@@ -505,6 +509,7 @@ class _CatSegImageProcessorMixin:
             for views, size in merged_images(outputs, target_sizes, use_sigmoid=not use_softmax)
         ]
 
+    @one_thread_if_forked()
     @torch.no_grad()
     def post_process_class_scores(
         self,
