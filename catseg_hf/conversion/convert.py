@@ -221,6 +221,9 @@ def convert_checkpoint(
     >>> from catseg_hf.conversion import convert_checkpoint
 
     >>> print(convert_checkpoint("model_base.pth", "catseg-base"))
+    Found: CVPR 2024 (official code)
+      CLIP: ...
+    Reloaded: logits differ by at most ...
     ```
     """
     if dtype not in DTYPES:
