@@ -154,8 +154,10 @@ def _run(arguments: argparse.Namespace) -> None:
     elif arguments.checkpoint is None or arguments.output is None:
         raise ConversionError("Give a checkpoint and a folder to make: python -m convert CHECKPOINT OUTPUT")
     else:
-        checkpoint = arguments.checkpoint
+        checkpoint, released = arguments.checkpoint, None
         if str(checkpoint) in PUBLISHED and not checkpoint.exists():
+            # With other options it is another model.
+            released = str(checkpoint) if options == ConversionOptions() else None
             checkpoint = fetch_original(str(checkpoint))
         report = convert_checkpoint(
             checkpoint,
@@ -164,6 +166,7 @@ def _run(arguments: argparse.Namespace) -> None:
             vocabulary=_vocabulary(arguments.vocabulary),
             tokenizer=False if arguments.tokenizer == "none" else arguments.tokenizer,
             dtype=arguments.dtype,
+            released=released,
         )
         print(report)
         print(f"Wrote {arguments.output}")
