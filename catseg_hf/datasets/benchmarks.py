@@ -108,6 +108,18 @@ def load_benchmark(name: str, data_root: str | os.PathLike[str], split: str = "v
     return dataset
 
 
+def complete_size(name: str, split: str) -> int | None:
+    """Number of images of a complete benchmark.
+
+    Args:
+        name, split (`str`): As for [`load_benchmark`].
+
+    Returns:
+        `int`, *optional*: `None` where there is no such benchmark or split.
+    """
+    return _BENCHMARKS[name][1].get(split) if name in _BENCHMARKS else None
+
+
 def _ade20k_150(name: str, root: Path, split: str) -> SegmentationDataset:
     folder = {"val": "validation", "train": "training"}[split]
     prefixes = ("ADEChallengeData2016/", "")
