@@ -447,5 +447,5 @@ ROUTES = [
     ("POST", rf"/api/models/{REPOSITORY_ID}/commit/(?P<revision>.+)", Handler.add_commit),
     ("GET", rf"/api/models/{REPOSITORY_ID}(/revision/(?P<revision>.+))?", Handler.info),
     ("GET", rf"/api/models/{REPOSITORY_ID}/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?", Handler.tree),
-    ("GET HEAD", rf"/{REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("GET HEAD", rf"/(spaces/)?{REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
 ]

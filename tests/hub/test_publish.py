@@ -21,16 +21,10 @@ from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.released import RELEASED_FILE, published_figure
 from catseg_hf.hub import publish_released
 from catseg_hf.hub.publish import compare_with_checkpoint
-from tests import loopback_hub
 from tests.loopback_hub import TOKEN, LoopbackHub, Repository, StoredFile, serve
 
 
 ROOT = Path(__file__).parents[2]
-SPACE_ROUTE = (
-    "GET HEAD",
-    rf"/spaces/{loopback_hub.REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-    loopback_hub.Handler.resolve,
-)
 # Runs commands one after the other, in one process, and prints of each: exit code, output, errors.
 RUN = """
 import contextlib, dataclasses, io, json, sys
@@ -59,9 +53,8 @@ print(json.dumps([model.name_or_path, released.name, released.weights_sha256 == 
 
 
 @pytest.fixture
-def hub(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+def hub(tiny_checkpoint: Path) -> Iterator[LoopbackHub]:
     """A Hub with all released files under their names, each another file, of a small model."""
-    monkeypatch.setattr(loopback_hub, "ROUTES", [*loopback_hub.ROUTES, SPACE_ROUTE])
     content = torch.load(tiny_checkpoint)["model"]
     with serve() as hub:
         hub.repositories["else/where"] = Repository(private=False)
