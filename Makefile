@@ -13,7 +13,7 @@ FLOOR_TESTS := tests/cards/test_model_card.py $(addprefix tests/test_,auto_class
 TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py merging_catseg.py \
 	pipeline_catseg.py processing_catseg.py)
 
-.PHONY: demo test test-floor test-torchvision quality style clean
+.PHONY: demo test test-floor test-torchvision quality style package clean
 
 # A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
@@ -64,10 +64,18 @@ test-torchvision: .venv/torchvision/installed
 quality: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 style: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What PyPI would get, in dist/; built with the libraries of .venv, so without a network.
+package: .venv/installed
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/wheel.py dist/*.whl
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -49,6 +49,7 @@ from .vocabulary_catseg import (
 
 
 TRUNCATED_CLASS_LOGIT = -100.0
+Model = TypeVar("Model", bound="CatSegPreTrainedModel")
 
 
 @dataclass
@@ -113,7 +114,7 @@ class CatSegPreTrainedModel(PreTrainedModel):
         self._catseg_model.clip.text_model.embeddings.token_embedding = value
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls: type[Model], *args: Any, **kwargs: Any) -> Model:
         """As [`PreTrainedModel.from_pretrained`]; freezes parameters by `config.clip_training` again afterwards.
 
         Loading makes new parameters, all of them trainable.

@@ -52,7 +52,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
 
     >>> segment = pipeline("image-segmentation", model="path/to/model")
     >>> segment("photo.jpg", candidate_labels=["cat", ["grass", "lawn"]])
-    [{'label': 'cat', 'score': 0.91, 'mask': <PIL.Image.Image image mode=L size=640x480>}, ...]
+    [{'score': 0..., 'label': 'cat', 'mask': <PIL.Image.Image image mode=L size=640x480 at ...>}, ...]
     ```
     """
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, TextKwargs, Unpack
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, TextKwargs
 from transformers.utils import logging
 
 from .prompts_catseg import Label, Labels, Prompt, check_templates, make_prompts, parse_labels
@@ -86,7 +86,7 @@ class CatSegProcessor(ProcessorMixin):
         images: ImageInput | None = None,
         text: Labels | None = None,
         segmentation_maps: ImageInput | None = None,
-        **kwargs: Unpack[CatSegProcessorKwargs],
+        **kwargs: Any,
     ) -> BatchFeature:
         r"""Makes the model's inputs from images, from labels, or from both.
 
@@ -261,11 +261,11 @@ class CatSegProcessor(ProcessorMixin):
         """Label maps of the model's outputs; see [`CatSegImageProcessor.post_process_semantic_segmentation`]."""
         return self.image_processor.post_process_semantic_segmentation(*args, **kwargs)
 
-    def post_process_best_classes(self, *args: Any, **kwargs: Any) -> Any:
+    def post_process_best_classes(self, *args: Any, **kwargs: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Best class and score of each pixel; see [`CatSegImageProcessor.post_process_best_classes`]."""
         return self.image_processor.post_process_best_classes(*args, **kwargs)
 
-    def post_process_class_scores(self, *args: Any, **kwargs: Any) -> Any:
+    def post_process_class_scores(self, *args: Any, **kwargs: Any) -> list[torch.Tensor]:
         """Score maps of classes; see [`CatSegImageProcessor.post_process_class_scores`]."""
         return self.image_processor.post_process_class_scores(*args, **kwargs)
 

@@ -12,7 +12,7 @@ import torch
 from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from catseg_hf.datasets import load_folder
-from catseg_hf.evaluation import ConfusionMatrix
+from catseg_hf.evaluation.mean_iou import MeanIoU
 from catseg_hf.training import (
     Collator,
     Recipe,
@@ -39,13 +39,24 @@ eval_recipe = Recipe(steps=len(held_out), batch_size=1, jitter_colors=False, fli
 eval_dataset = load_folder(images, labels, classes)
 eval_dataset.records = held_out
 eval_samples = TrainingSamples(eval_dataset, eval_recipe, ignore_index=ignore_index)
+# Of the library `evaluate`, like those that other examples load from the Hub.
+metric = MeanIoU()
 
 
 def compute_metrics(result: EvalPrediction) -> dict[str, float]:
-    """The mean IoU over the classes in the labels."""
-    matrix = ConfusionMatrix(dataset.num_classes, ignore_index=ignore_index)
-    matrix.update(result.predictions, result.label_ids)
-    return {"miou": matrix.compute()["miou_present_in_ground_truth"]}
+    """Both mean IoUs, and the IoU of each class."""
+    figures = metric.compute(
+        predictions=result.predictions,
+        references=result.label_ids,
+        num_labels=dataset.num_classes,
+        ignore_index=ignore_index,
+    )
+    names = [f"iou_{name}" for name in dataset.class_names]
+    return {
+        "miou": figures["miou_present_in_ground_truth"],
+        "mean_iou": figures["mean_iou"],
+        **dict(zip(names, figures["per_category_iou"].tolist(), strict=True)),
+    }
 
 
 optimizer = torch.optim.AdamW(parameter_groups(model, recipe))

@@ -105,6 +105,7 @@ class LoopbackHub:
         endpoint (`str`): Its address, for `HF_ENDPOINT`.
         repositories (`dict[str, Repository]`): By `owner/name`.
         objects (`dict[str, bytes]`): LFS files by SHA-256, also of pushes that never came to a commit.
+        collections (`dict[str, dict]`): What is said about each, by its slug.
         requests (`list[str]`): Method, path and range of every request, in order.
         faults (`list[Fault]`): Connections that are going to break.
     """
@@ -112,6 +113,7 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
+        self.collections: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
@@ -293,6 +295,34 @@ class Handler(BaseHTTPRequestHandler):
 
     # The answers, one function for each entry of ROUTES
 
+    def whoami(self, body: bytes) -> dict[str, Any]:
+        self.check_token(required=True)
+        return {"type": "user", "name": "me", "orgs": [{"name": "us"}]}
+
+    def create_collection(self, body: bytes) -> dict[str, Any]:
+        self.check_token(required=True)
+        wanted = json.loads(body)
+        slug = f"{wanted['namespace']}/{wanted['title'].lower()}-0123456789abcdef01234567"
+        if slug in self.hub.collections:
+            raise HubError(409, "This collection exists already", slug=slug)
+        known = {"slug": slug, "owner": {"name": wanted["namespace"]}, "items": [], "position": 0, "upvotes": 0}
+        self.hub.collections[slug] = {**wanted, **known, "theme": "blue", "lastUpdated": "2026-01-01T00:00:00.000Z"}
+        return self.hub.collections[slug]
+
+    def collection(self, body: bytes, slug: str) -> dict[str, Any]:
+        if slug not in self.hub.collections:
+            raise HubError(404, "There is no such collection")
+        return self.hub.collections[slug]
+
+    def add_to_collection(self, body: bytes, slug: str) -> dict[str, Any]:
+        self.check_token(required=True)
+        item, items = json.loads(body)["item"], self.collection(body, slug)["items"]
+        if item["id"] in [present["id"] for present in items]:
+            raise HubError(409, "The item is in the collection already")
+        self.repository(item["id"])
+        items.append({**item, "_id": str(len(items)), "position": len(items)})
+        return self.hub.collections[slug]
+
     def create(self, body: bytes) -> dict[str, Any]:
         self.check_token(required=True)
         wanted = json.loads(body)
@@ -403,6 +433,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 ROUTES = [
+    ("GET", r"/api/whoami-v2", Handler.whoami),
+    ("POST", r"/api/collections", Handler.create_collection),
+    ("GET", r"/api/collections/(?P<slug>[\w.-]+/[\w.-]+)", Handler.collection),
+    ("POST", r"/api/collections/(?P<slug>[\w.-]+/[\w.-]+)/items", Handler.add_to_collection),
     ("POST", r"/api/repos/create", Handler.create),
     ("POST", r"/api/validate-yaml", Handler.validate_yaml),
     ("POST", rf"/api/models/{REPOSITORY_ID}/preupload/(?P<revision>.+)", Handler.preupload),
@@ -413,5 +447,5 @@ ROUTES = [
     ("POST", rf"/api/models/{REPOSITORY_ID}/commit/(?P<revision>.+)", Handler.add_commit),
     ("GET", rf"/api/models/{REPOSITORY_ID}(/revision/(?P<revision>.+))?", Handler.info),
     ("GET", rf"/api/models/{REPOSITORY_ID}/tree/(?P<revision>[^/]+)(/(?P<folder>.+))?", Handler.tree),
-    ("GET HEAD", rf"/{REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    ("GET HEAD", rf"/(spaces/)?{REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
 ]

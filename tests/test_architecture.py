@@ -21,7 +21,13 @@ FLOORS = [
 # The scenes of catseg-tiny are measured with the confusion matrix.
 SAME_OR_ABOVE = {("scenes", "evaluation")}
 # Short methods of the classes that import inside: `from_original`, `from_clip_pretrained`, cards of pushed models.
-UPWARD = {("modeling_catseg", "conversion"), ("modeling_catseg", "cards"), ("processing_catseg", "cards")}
+# And the command of the conversion, which also publishes.
+UPWARD = {
+    ("modeling_catseg", "conversion"),
+    ("modeling_catseg", "cards"),
+    ("processing_catseg", "cards"),
+    ("conversion.command", "hub"),
+}
 
 
 def module_of(path: Path) -> str:

@@ -51,12 +51,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 # as can be is tested.
 NOT_RUN = ("pip install ", "accelerate launch ", "make ", "catseg demo")
 PROGRAMS = ("accelerate", "catseg", "hf", "make", "pip", "python", "torchrun")
-# Of a Space's files, in the manner of `hub.ROUTES`.
-SPACE_ROUTE = (
-    "GET HEAD",
-    rf"/spaces/{hub.REPOSITORY_ID}/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-    hub.Handler.resolve,
-)
 # What `...` in a command stands for.
 ELLIPSES = {"accelerate": "--output runs/base", "torchrun": "--model catseg-base"}
 
@@ -110,9 +104,7 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
     return result.stdout
 
 
-def test_commands_and_python_of_the_documents_run_in_order(
-    reader: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
     folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]
     assert [command.split()[:2] for command in commands] == [
@@ -121,7 +113,6 @@ def test_commands_and_python_of_the_documents_run_in_order(
         ["catseg", "segment"],
         ["catseg", "evaluate"],
     ]
-    monkeypatch.setattr(hub, "ROUTES", [*hub.ROUTES, SPACE_ROUTE])
     with hub.serve() as loopback_hub:
         published = hub.StoredFile((folder / "CHECKPOINT").read_bytes(), is_lfs=True)
         loopback_hub.repositories[PUBLISHED["base"].repository] = space = hub.Repository(private=False)
@@ -391,7 +382,7 @@ def test_options_in_sentences_exist() -> None:
 def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
-    assert named == {"demo", "test", "quality", "style", "test-floor", "test-torchvision"} <= make_targets()
+    assert named == {"demo", "test", "quality", "style", "package", "test-floor", "test-torchvision"} <= make_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -5,18 +5,17 @@ from typing import Any
 
 from .. import __version__
 from .plan import CODE_BASES, ConversionPlan
+from .released import ReleasedCheckpoint, published_table
 
 
-DATA_SETS = ("A-847", "PC-459", "A-150", "PC-59", "PAS-20", "PAS-20b")
-# mIoU in percent that the original authors published, by code base and width of CLIP's vision tower. Their evaluation
-# divides by the classes present in the ground truth.
-PUBLISHED_MIOU = {
-    ("cvpr", 768): ("12.0", "19.0", "31.8", "57.5", "94.6", "77.3"),
-    ("cvpr", 1024): ("16.0", "23.8", "37.9", "63.3", "97.0", "82.5"),
-    ("v1", 768): ("8.9", "16.6", "27.2", "57.5", "93.7", "78.3"),
-    ("v1", 1024): ("11.4", "20.4", "31.5", "62.0", "96.6", "81.8"),
-    ("v1", 1280): ("13.1", "20.1", "34.4", "61.2", "96.7", "80.2"),
-    ("v1", 1664): ("14.1", "21.4", "36.2", "61.5", "97.1", "81.4"),
+# Names of the released checkpoints, by code base and width of CLIP's vision tower.
+RELEASED_NAMES = {
+    ("cvpr", 768): "base",
+    ("cvpr", 1024): "large",
+    ("v1", 768): "v1-base",
+    ("v1", 1024): "v1-large",
+    ("v1", 1280): "v1-huge",
+    ("v1", 1664): "v1-giant",
 }
 # The CLIP that all three code bases start from, by the width and depth of its vision tower. Which OpenCLIP weights the
 # larger models started from leaves no trace in a checkpoint.
@@ -45,12 +44,34 @@ def card_facts(plan: ConversionPlan, file_name: str) -> dict[str, Any]:
     }
 
 
+def released_card_facts(plan: ConversionPlan, released: ReleasedCheckpoint, address: str) -> dict[str, Any]:
+    """The same for a released checkpoint, whose logits were compared with those of its file.
+
+    Args:
+        plan (`ConversionPlan`): The conversion.
+        released ([`ReleasedCheckpoint`]): Which one it is.
+        address (`str`): Where the authors' file is.
+
+    Returns:
+        `dict[str, Any]`: Arguments of [`create_model_card`].
+    """
+    table = published_table(released.name)
+    return {
+        **card_facts(plan, released.file_name),
+        "source": f"Converted by `catseg_hf` {released.catseg_hf} from [`{released.file_name}`]({address}), a "
+        f"checkpoint of {plan.title} that its authors released (SHA-256 {released.file_sha256}). On a fixed input, "
+        "file and conversion give the same logits. All rights are those of the file.",
+        "training": f"By the authors of the checkpoint, on {CODE_BASES[plan.code_base].TRAINED_ON}.",
+        "published_results": table and f"**Published by the authors, not measured with this conversion:**\n\n{table}",
+    }
+
+
 def _published_results(plan: ConversionPlan) -> str | None:
-    figures = PUBLISHED_MIOU.get((plan.code_base, plan.config.clip_config.vision_config.hidden_size))
-    if figures is None:
+    name = RELEASED_NAMES.get((plan.code_base, plan.config.clip_config.vision_config.hidden_size))
+    table = None if name is None else published_table(name)
+    if table is None:
         return None
     return (
-        "mIoU in percent that the original authors published for their checkpoint of this architecture, with the "
-        f"sliding window; not measured with this conversion:\n\n| {' | '.join(DATA_SETS)} |\n"
-        f"|{'---|' * len(DATA_SETS)}\n| {' | '.join(figures)} |"
+        "Published by the original authors for their checkpoint of this architecture, not measured with this one:\n\n"
+        f"{table}"
     )

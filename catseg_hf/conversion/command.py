@@ -28,7 +28,9 @@ EXAMPLES = """\
 examples:
   python -m convert model_base.pth catseg-base
   python -m convert --check-keys keys.json
-  python -m convert --to-original catseg-finetuned model_finetuned.pth"""
+  python -m convert --to-original catseg-finetuned model_finetuned.pth
+  python -m convert --publish my-organisation --dry-run"""
+PUBLISHING_OPTIONS = ("publish", "dry_run", "private")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +69,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("FOLDER", "OUTPUT"),
         help="write a folder as a checkpoint of the official code of CVPR 2024",
     )
+    other.add_argument(
+        "--publish",
+        nargs="+",
+        metavar=("OWNER", "NAME"),
+        help="push the released checkpoints, all or those of these names, to the Hub as OWNER/catseg-NAME: fetched, "
+        "converted, compared with their files; what is there already stays (log in with `hf auth login`)",
+    )
+    other.add_argument("--dry-run", action="store_true", help="of --publish: do all but write to the Hub")
+    other.add_argument("--private", action="store_true", help="of --publish: make private what is made")
     group = parser.add_argument_group("what a checkpoint does not tell (defaults: as in the released models)")
     pair = {"nargs": 2, "type": int, "metavar": ("A", "B")}
     for name, options in {
@@ -142,8 +153,23 @@ def _check_keys(path: Path, options: ConversionOptions) -> str:
         raise ConversionError(f"{path}: {error}") from error
 
 
+def _publish(arguments: argparse.Namespace) -> None:
+    # The one thing here that needs the room above.
+    from ..hub import publish_released
+
+    owner, *names = arguments.publish
+    plain = vars(_parser().parse_args([])) | {name: getattr(arguments, name) for name in PUBLISHING_OPTIONS}
+    if vars(arguments) != plain:
+        changed = [name for name, value in plain.items() if getattr(arguments, name) != value]
+        raise ConversionError(f"--publish converts as released: leave out {', '.join(changed)}.")
+    for line in publish_released(owner, names, private=arguments.private, dry_run=arguments.dry_run):
+        print(line, flush=True)
+
+
 def _run(arguments: argparse.Namespace) -> None:
     options = _options(arguments)
+    if (arguments.dry_run or arguments.private) and not arguments.publish:
+        raise ConversionError("--dry-run and --private are options of --publish: give that, or leave them out.")
     if arguments.check_keys:
         for path in arguments.check_keys:
             print(_check_keys(path, options), flush=True)
@@ -151,11 +177,15 @@ def _run(arguments: argparse.Namespace) -> None:
         folder, output = arguments.to_original
         write_original(folder, output)
         print(f"Wrote {output}")
+    elif arguments.publish:
+        _publish(arguments)
     elif arguments.checkpoint is None or arguments.output is None:
         raise ConversionError("Give a checkpoint and a folder to make: python -m convert CHECKPOINT OUTPUT")
     else:
-        checkpoint = arguments.checkpoint
+        checkpoint, released = arguments.checkpoint, None
         if str(checkpoint) in PUBLISHED and not checkpoint.exists():
+            # With other options it is another model.
+            released = str(checkpoint) if options == ConversionOptions() else None
             checkpoint = fetch_original(str(checkpoint))
         report = convert_checkpoint(
             checkpoint,
@@ -164,6 +194,7 @@ def _run(arguments: argparse.Namespace) -> None:
             vocabulary=_vocabulary(arguments.vocabulary),
             tokenizer=False if arguments.tokenizer == "none" else arguments.tokenizer,
             dtype=arguments.dtype,
+            released=released,
         )
         print(report)
         print(f"Wrote {arguments.output}")

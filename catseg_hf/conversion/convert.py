@@ -20,15 +20,16 @@ from ..processing_catseg import CatSegProcessor
 from ..vocabularies import load_vocabulary
 from .card import card_facts
 from .checkpoint import read_checkpoint
+from .comparison import checked_difference, fixed_logits
 from .errors import ConversionError
 from .options import ConversionOptions
 from .plan import CODE_BASES, ConversionPlan, convert_tensors, plan_conversion
 from .processors import image_processor_options
+from .released import describe_released, save_released
 from .tokenizer import clip_tokenizer
 
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-COMPARED_CLASSES = 2
 Vocabulary = Sequence[str | Sequence[str]]
 
 
@@ -154,34 +155,6 @@ def load_tokenizer(source: str | os.PathLike | None, vocab_size: int) -> CLIPTok
     return tokenizer
 
 
-def fixed_input(model: CatSegForSemanticSegmentation) -> dict[str, torch.Tensor]:
-    """A small input that is always the same, to compare models of one configuration.
-
-    Args:
-        model (`CatSegForSemanticSegmentation`): The model.
-
-    Returns:
-        `dict[str, torch.Tensor]`: Arguments of its `forward`.
-    """
-    config = model.config
-    generator = torch.Generator().manual_seed(0)
-    dtype = model.dtype
-    inputs = {
-        "pixel_values": torch.randn(1, 3, config.image_size, config.image_size, generator=generator).to(dtype),
-        "input_ids": model.model.vocabulary.input_ids[:COMPARED_CLASSES].long(),
-    }
-    if config.backbone_config is not None:
-        # As many patches of the backbone's coarsest map as CLIP has: 16 pixels for each.
-        side = config.image_size // config.patch_size * 16
-        inputs["backbone_pixel_values"] = torch.randn(1, 3, side, side, generator=generator).to(dtype)
-    return inputs
-
-
-@torch.no_grad()
-def _logits(model: CatSegForSemanticSegmentation) -> torch.Tensor:
-    return model.eval()(**fixed_input(model)).logits.float()
-
-
 def convert_checkpoint(
     checkpoint: str | os.PathLike,
     output: str | os.PathLike,
@@ -190,6 +163,7 @@ def convert_checkpoint(
     vocabulary: str | Vocabulary | bool | None = None,
     tokenizer: str | os.PathLike | bool | None = None,
     dtype: str = "float32",
+    released: str | None = None,
 ) -> ConversionReport:
     """Converts a CAT-Seg checkpoint of any of the three code bases into a folder that `from_pretrained` loads.
 
@@ -208,6 +182,9 @@ def convert_checkpoint(
             Folder or Hub name of the tokenizer; by default CLIP's, which is part of this package. `False`: none, for a
             CLIP with a vocabulary of its own; then there is no default vocabulary either.
         dtype (`str`, *optional*, defaults to `"float32"`): Of the weights: `"float32"`, `"float16"` or `"bfloat16"`.
+        released (`str`, *optional*):
+            Which released checkpoint the file is, as for [`load_original`]: the folder then says so, and an evaluation
+            has the published figures beside the measured ones.
 
     Returns:
         `ConversionReport`: Print it to see what was found.
@@ -221,6 +198,9 @@ def convert_checkpoint(
     >>> from catseg_hf.conversion import convert_checkpoint
 
     >>> print(convert_checkpoint("model_base.pth", "catseg-base"))
+    Found: CVPR 2024 (official code)
+      CLIP: ...
+    Reloaded: logits differ by at most ...
     ```
     """
     if dtype not in DTYPES:
@@ -230,9 +210,7 @@ def convert_checkpoint(
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     plan = plan_conversion(shapes, options or ConversionOptions())
     with new_folder(output) as folder:
-        model = CatSegForSemanticSegmentation.from_pretrained(
-            None, config=plan.config, state_dict=convert_tensors(plan, tensors, DTYPES[dtype]), dtype=DTYPES[dtype]
-        )
+        model = build_model(plan, tensors, DTYPES[dtype])
         del tensors
         name, labels = _labels(vocabulary, plan, meta)
         image_processor = CatSegImageProcessor(**image_processor_options(plan.code_base, plan.config))
@@ -250,22 +228,32 @@ def convert_checkpoint(
             processor.save_pretrained(folder)
             if labels:
                 model.set_vocabulary(labels, processor(text=labels)["input_ids"])
-        logits = _logits(model)
+        logits = fixed_logits(model)
         model.save_pretrained(folder)
         write_model_card(folder, model, processor, **card_facts(plan, Path(checkpoint).name))
+        if released is not None:
+            save_released(describe_released(released, checkpoint, model), folder)
         del model  # Its memory goes before the folder is loaded.
-        difference = _compare(folder, logits)
+        difference = checked_difference(logits, fixed_logits(CatSegForSemanticSegmentation.from_pretrained(folder)))
     return ConversionReport(plan=plan, vocabulary=name, num_labels=len(labels), logits_difference=difference)
 
 
-def _compare(folder: Path, logits: torch.Tensor) -> float:
-    difference = (_logits(CatSegForSemanticSegmentation.from_pretrained(folder)) - logits).abs().max().item()
-    if not difference <= 1e-5 * max(1.0, logits.abs().max().item()):
-        raise ConversionError(
-            f"The written model gives other logits than the one in memory (by {difference:.1e}): the weights are not "
-            "finite, or the disk or the memory of this machine is unreliable."
-        )
-    return difference
+def build_model(
+    plan: ConversionPlan, tensors: dict[str, torch.Tensor], dtype: torch.dtype = torch.float32
+) -> CatSegForSemanticSegmentation:
+    """The model of a checkpoint's tensors.
+
+    Args:
+        plan (`ConversionPlan`): What becomes of each tensor.
+        tensors (`dict[str, torch.Tensor]`): The checkpoint.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): Of the weights.
+
+    Returns:
+        [`CatSegForSemanticSegmentation`]
+    """
+    return CatSegForSemanticSegmentation.from_pretrained(
+        None, config=plan.config, state_dict=convert_tensors(plan, tensors, dtype), dtype=dtype
+    )
 
 
 def _labels(

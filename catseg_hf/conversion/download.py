@@ -81,7 +81,7 @@ def load_original(name: str, cache_dir: str | os.PathLike | None = None) -> Path
         checkpoint, revision = _fetch(PUBLISHED[name], cache)
         folder = cache / "converted" / f"{name}-{revision}-{_package_version()}"
         if not (folder / "config.json").is_file():
-            convert_checkpoint(checkpoint, folder)
+            convert_checkpoint(checkpoint, folder, released=name)
     return folder
 
 

@@ -82,9 +82,9 @@ def load_benchmark(name: str, data_root: str | os.PathLike[str], split: str = "v
     ```python
     >>> from catseg_hf.datasets import load_benchmark
 
-    >>> dataset = load_benchmark("pascal_voc_20", "/data")  # doctest: +SKIP
-    >>> dataset[0].name, dataset[0].labels.shape  # doctest: +SKIP
-    ('2007_000033', (366, 500))
+    >>> dataset = load_benchmark("pascal_voc_20", "data")
+    >>> dataset[0].image.mode, dataset[0].labels.dtype
+    ('RGB', dtype('int32'))
     ```
     """
     if name not in _BENCHMARKS:
@@ -106,6 +106,18 @@ def load_benchmark(name: str, data_root: str | os.PathLike[str], split: str = "v
             sizes[split],
         )
     return dataset
+
+
+def complete_size(name: str, split: str) -> int | None:
+    """Number of images of a complete benchmark.
+
+    Args:
+        name, split (`str`): As for [`load_benchmark`].
+
+    Returns:
+        `int`, *optional*: `None` where there is no such benchmark or split.
+    """
+    return _BENCHMARKS[name][1].get(split) if name in _BENCHMARKS else None
 
 
 def _ade20k_150(name: str, root: Path, split: str) -> SegmentationDataset:

@@ -7,9 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
+from catseg_hf.conversion.released import weights_digest
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.evaluation.segmenter import Segmenter
 
@@ -57,22 +55,6 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 of all weights and buffers with their names.
-
-    Args:
-        model (`nn.Module`): The model.
-
-    Returns:
-        `str`: 64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def check_identity(wanted: dict[str, Any], found: dict[str, Any], folder: Path) -> None:
     """Refuses to mix two evaluations.
 
@@ -97,4 +79,4 @@ def check_identity(wanted: dict[str, Any], found: dict[str, Any], folder: Path) 
         )
 
 
-__all__ = ["check_identity", "describe", "weights_digest"]
+__all__ = ["check_identity", "describe"]

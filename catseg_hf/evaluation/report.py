@@ -109,6 +109,7 @@ def results_table(results: dict[str, Any]) -> str:
     speed, memory = results["speed"], results["memory"]
     rows = [(METRIC_TITLES[name], percent(value)) for name, value in results["metrics"].items()]
     rows += [
+        *_published_rows(results.get("published")),  # not in files of the first versions
         *_seen_unseen_rows(results["seen_unseen"]),
         *_protocol_rows(results["protocol"]),
         ("Images", f"{results['num_images']:,} of {dataset['num_images']:,}"),
@@ -128,6 +129,15 @@ def results_table(results: dict[str, Any]) -> str:
     width = max(len(name) for name, _ in rows)
     table = [f"| {name:{width}} | {_escape(value)} |" for name, value in rows]
     return "\n".join([title, "", *[f"{line}\n" for line in warnings], f"| {'':{width}} | |", "|---|---|", *table])
+
+
+def _published_rows(beside: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if beside is None:
+        return []
+    # With the one decimal that the authors give.
+    values = f"published {100 * beside['published']:.1f} %, measured {percent(beside['measured'])}, "
+    values += f"difference {100 * beside['difference']:+.2f} points ({beside['source']})"
+    return [(f"{METRIC_TITLES[beside['convention']]}, of `{beside['checkpoint']}`", values)]
 
 
 def _seen_unseen_rows(split: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.datasets.custom import Vocabulary, classes_and_ids
 from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.evaluation.progress import Counts
+from catseg_hf.evaluation.published import beside_published
 from catseg_hf.evaluation.segmenter import Segmenter
 from catseg_hf.prompts_catseg import Label
 
@@ -40,7 +41,8 @@ class Evaluation:
     Args:
         results (`dict[str, Any]`):
             All that is known of it, as in `results.json`: `model`, `dataset`, `protocol`, `num_images`, `metrics`
-            (fractions from 0 to 1, by convention), `per_class`, `seen_unseen`, `speed`, `memory`, `versions`.
+            (fractions from 0 to 1, by convention), `published` (of a released checkpoint), `per_class`, `seen_unseen`,
+            `speed`, `memory`, `versions`.
         matrix ([`ConfusionMatrix`]): Pixels by class of the ground truth (rows) and of the prediction (columns).
         image_scores (`dict[int, float]`):
             For each image, by its number, the mean IoU over the classes in its ground truth, 0 to 1; nan where no pixel
@@ -92,6 +94,7 @@ def build_evaluation(
     """
     metrics = counts.matrix.compute()
     per_class = metrics.pop("per_class")
+    model, protocol, num_images = segmenter.model.name_or_path, segmenter.protocol, len(counts.image_scores)
     results = {
         "model": {
             "name": segmenter.model.name_or_path,
@@ -109,6 +112,7 @@ def build_evaluation(
         "unreadable_images": counts.unreadable,
         "metrics": metrics,
         "conventions": CONVENTIONS,
+        "published": beside_published(model, dataset, protocol, identity, num_images, metrics),
         "seen_unseen": seen_unseen(counts.matrix, dataset, seen),
         "speed": _speed(segmenter.model.device, identity, effort),
         "memory": _memory(segmenter.model, effort),

@@ -3,7 +3,8 @@
 
 from .description import describe_installation, describe_model
 from .names import find_model
+from .publish import publish_released
 from .push import push_folder
 
 
-__all__ = ["describe_installation", "describe_model", "find_model", "push_folder"]
+__all__ = ["describe_installation", "describe_model", "find_model", "publish_released", "push_folder"]

@@ -5,10 +5,11 @@ import re
 from pathlib import Path
 
 import torch
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 
 from catseg_hf.cards import CARD_NAME, create_model_card
 from catseg_hf.configuration_catseg import CatSegConfig
+from catseg_hf.conversion.released import RELEASED_FILE
 from catseg_hf.hub.names import ADVICE, HUB_NAME, find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -25,12 +26,30 @@ PUSHED_FILES = (
     "vocab.json",
     "merges.txt",
     "*_catseg.py",
+    RELEASED_FILE,
     CARD_NAME,
 )
 
 
+def files_to_push(folder: Path) -> dict[str, Path]:
+    """The files of a model folder that go to the Hub.
+
+    Args:
+        folder (`Path`): The folder.
+
+    Returns:
+        `dict[str, Path]`: By their names.
+    """
+    return {path.name: path for pattern in PUSHED_FILES for path in sorted(folder.glob(pattern))}
+
+
 def push_folder(
-    folder: Path, repo_id: str, private: bool = False, revision: str | None = None, commit_message: str | None = None
+    folder: Path,
+    repo_id: str,
+    private: bool = False,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    card: ModelCard | None = None,
 ) -> str:
     """Uploads a model folder as it is: model, processor, tokenizer and card, in one commit.
 
@@ -43,6 +62,7 @@ def push_folder(
         private (`bool`, *optional*, defaults to `False`): Whether only you see it, if it is made.
         revision (`str`, *optional*): A branch; made if it does not exist.
         commit_message (`str`, *optional*): What the commit is called.
+        card (`huggingface_hub.ModelCard`, *optional*): Instead of the card in the folder, and of one on the Hub.
 
     Returns:
         `str`: Address of the commit.
@@ -60,17 +80,18 @@ def push_folder(
         processor = CatSegProcessor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} holds no processor: save it there with `processor.save_pretrained`.") from error
-    files = sorted({path.name: path for pattern in PUSHED_FILES for path in folder.glob(pattern)}.items())
+    files = files_to_push(folder)
 
     api = HfApi()
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
-    operations = [CommitOperationAdd(name, path) for name, path in files]
-    if not (folder / CARD_NAME).is_file() and not api.file_exists(repo_id, CARD_NAME, revision=revision):
+    if card is None and CARD_NAME not in files and not api.file_exists(repo_id, CARD_NAME, revision=revision):
         with torch.device("meta"):
             model = CatSegForSemanticSegmentation(config)
         card = create_model_card(model, processor, name=repo_id)
+    operations = [CommitOperationAdd(name, path) for name, path in files.items() if card is None or name != CARD_NAME]
+    if card is not None:
         operations.append(CommitOperationAdd(CARD_NAME, str(card).encode()))
     message = commit_message or "Upload CAT-Seg with its processor and card"
     return api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url
