@@ -98,7 +98,8 @@ def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tup
     output = Path(DEFAULT_OUTPUTS[first]) if output is None else output
     if first in ("masks", "yolo"):
         if output.is_file():
-            raise ValueError(f"--output {output} is a file: {first} goes into a folder.")
+            what = "masks" if first == "masks" else "labels of YOLO"
+            raise ValueError(f"--output {output} is a file: {what} go into a folder.")
     elif output.is_dir():
         raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
     else:
