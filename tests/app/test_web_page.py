@@ -343,7 +343,7 @@ def test_files_of_the_server_stay_there(address: str, tmp_path: Path) -> None:
     client = httpx.Client(base_url=f"{address}gradio_api/", trust_env=False, timeout=TIMEOUT / 1000)
     (uploaded,) = client.post("upload", files={"files": ("a.png", secret.read_bytes())}).json()
     functions = httpx.get(f"{address}config", trust_env=False).json()["dependencies"]
-    segment = next(function["id"] for function in functions if len(function["outputs"]) == 6)
+    segment = next(function["id"] for function in functions if len(function["outputs"]) == 8)
     results = []
     for path in (uploaded, str(secret)):
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "red, ground", 0]
@@ -360,7 +360,7 @@ def test_files_of_the_server_stay_there(address: str, tmp_path: Path) -> None:
 def test_clicks_beside_the_photo_mean_nothing() -> None:
     ids = np.array([[0, 1]] * 20).repeat(50, axis=1)
     segmentation = Segmentation("photo", Image.new("RGB", (100, 20)), ["a", "b"], ids, np.ones((20, 100)))
-    photo = SegmentedPhoto(segmentation, np.zeros((2, 5, 25), dtype=np.float16), (0.0, 1.0))
+    photo = SegmentedPhoto(segmentation, np.zeros((2, 5, 25), dtype=np.float16), (0.0, 1.0), (20, 100))
     # The picture is 160 pixels wide, with the photo in its middle and the legend below.
     assert photo.draw([0, 1], 0).width == 160
     places = {(29, 5): None, (30, 5): 0, (79, 5): 0, (80, 5): 1, (129, 19): 1, (130, 5): None, (80, 20): None}
