@@ -75,7 +75,7 @@ def _head(names: Sequence[str]) -> str:
         ElementTree.SubElement(label, "attributes")
     described = ElementTree.tostring(labels, encoding="unicode")
     start = '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
-    return f"{start}<meta><job>{described}</job></meta>\n"
+    return f"{start}<meta><task>{described}</task></meta>\n"
 
 
 __all__ = ["merge_cvat", "to_cvat"]
