@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import gradio as gr
 import httpx
@@ -212,6 +213,46 @@ def test_photo_labels_toggles_threshold_and_heat_maps(visit: Open, photo: Image.
     page.get_by_role("option", name=LABELS[0], exact=True).click()
     expect(heat).to_have_attribute("src", first)
     assert len(network_runs) == 1
+
+
+def test_annotations_of_what_is_shown_are_a_download(visit: Open, photo: Image.Image) -> None:
+    pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
+    _, ids, scores, _ = segmented(photo, LABELS)
+    page = visit()
+    upload(page, png(photo), "my photo.png")
+    ask(page, ", ".join(LABELS))
+    expect(page.locator("#overlay img")).to_be_visible()
+    choice, button = page.get_by_role("combobox", name="Annotations"), page.get_by_text("Download ")
+    expect(button).to_have_count(0)
+
+    def chosen(name: str, file: str) -> bytes:
+        choice.click()
+        page.get_by_role("option", name=name, exact=True).click()
+        expect(button).to_have_text(f"Download {file}")
+        with page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename == file
+        return Path(download.value.path()).read_bytes()
+
+    content = json.loads(chosen("COCO", "annotations.json"))
+    assert content["images"] == [{"id": 1, "file_name": "my photo.png", "height": 160, "width": 256}]
+    areas = [
+        sum(each["area"] for each in content["annotations"] if each["category_id"] == index) for index in (1, 2, 3)
+    ]
+    # A pixel of the photo is 16 of the picture on the page.
+    np.testing.assert_allclose(areas, torch.bincount(ids.flatten(), minlength=3) / 16, atol=0.5)
+    with ZipFile(io.BytesIO(chosen("YOLO", "yolo.zip"))) as archive:
+        assert {*archive.namelist()} == {"labels/my photo.txt", "data.yaml"}
+
+    # What changes the picture takes the offer back; then only what is shown counts.
+    number = page.get_by_role("spinbutton", name="Threshold")
+    number.fill("0.5")
+    number.press("Tab")
+    expect(button).to_have_count(0)
+    expect(choice).to_have_value("")
+    content = json.loads(chosen("COCO", "annotations.json"))
+    total = sum(each["area"] for each in content["annotations"])
+    assert total == pytest.approx((scores >= 0.5).sum().item() / 16, abs=0.5) and total < sum(areas)
 
 
 def inner_pixel(ids: torch.Tensor) -> tuple[int, int]:
