@@ -38,6 +38,7 @@ from .configuration_catseg import CatSegConfig, vocabulary_digest
 from .decoder_catseg import CatSegDecoder, CatSegGuidedUpsampling
 from .loss_catseg import binary_cross_entropy_sum, check_labels, cross_entropy
 from .remote_code_catseg import include_code_of
+from .text_cleaning_catseg import clean_text
 from .towers_catseg import build_clip, check_view_size, encode_appearance, encode_patches, encode_prompts
 from .vocabulary_catseg import (
     CatSegVocabulary,
@@ -418,6 +419,7 @@ class CatSegModel(CatSegPreTrainedModel):
             ValueError: If there are no labels, two are equal, or their number is not that of `input_ids`.
         """
         synonyms = [[label] if isinstance(label, str) else list(label) for label in labels]
+        synonyms = [[clean_text(name) for name in names] for names in synonyms]
         if input_ids.dim() == 2:
             input_ids = input_ids[:, None]
         names = check_names(synonyms, input_ids)

@@ -18,6 +18,7 @@ from .image_processing_catseg import CatSegImageProcessor
 from .processing_catseg import CatSegProcessor
 from .prompts_catseg import parse_labels
 from .remote_code_catseg import include_code_of
+from .text_cleaning_catseg import clean_text
 
 
 # EXIF orientations that turn an image by a quarter.
@@ -112,7 +113,9 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         allowed = ("candidate_labels", "threshold", "background_label", "subtask", "timeout")
         unknown = sorted(set(kwargs) - set(allowed))
         if unknown:
-            raise TypeError(f"Unknown arguments {unknown}: allowed are {sorted([*allowed, 'batch_size'])}.")
+            misspelt = sorted({*unknown} & {"labels", "label", "text", "texts", "candidate_label", "classes"})
+            advice = f"Class names are given as `candidate_labels`, not `{misspelt[0]}`. " if misspelt else ""
+            raise TypeError(f"{advice}Unknown arguments {unknown}: allowed are {sorted([*allowed, 'batch_size'])}.")
         if kwargs.get("subtask") not in (None, "semantic"):
             raise ValueError(
                 f"`subtask={kwargs['subtask']!r}` is not possible: CAT-Seg tells classes apart, not objects. Leave it "
@@ -128,17 +131,20 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
                 forward["input_ids"] = self.processor(text=labels)["input_ids"]
                 names = [label if isinstance(label, str) else ", ".join(label) for label in labels]
                 postprocess["class_names"] = names
+        if isinstance(postprocess.get("background_label"), str):
+            postprocess["background_label"] = clean_text(postprocess["background_label"])
         if postprocess.keys() & {"threshold", "background_label"}:
             _check_threshold(**{**getattr(self, "_postprocess_params", {}), **postprocess})
         return preprocess, forward, postprocess
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any = None, **kwargs: Any) -> Any:
         """Segments one image or many.
 
         Args:
             inputs (`str`, `os.PathLike`, `PIL.Image.Image`, or a list, generator or data set of these):
-                Paths, `http(s)` URLs, base64 strings or images.
-            candidate_labels (`str` or `list[str | list[str]]`, *optional*):
+                Paths, `http(s)` URLs, base64 strings or images. As in Transformers' own pipeline, they can also be
+                given as `images`.
+            candidate_labels (`str` or `Iterable[str | Iterable[str]]`, *optional*):
                 The classes, as [`parse_labels`] takes them: `["cat", "grass"]`, `["cat", ["grass", "lawn"]]` with
                 synonyms, or `"cat, grass"`. Defaults to the model's own vocabulary.
             threshold (`float`, *optional*):
@@ -161,6 +167,12 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             TypeError: If an argument is unknown or of a wrong type.
             ValueError: If an argument has a value that is not allowed; the message says which are.
         """
+        if "images" in kwargs:
+            if inputs is not None:
+                raise TypeError("Give the images once, as the first argument or as `images`.")
+            inputs = kwargs.pop("images")
+        if inputs is None:
+            raise TypeError("Give an image, or several, as the first argument.")
         if isinstance(inputs, Sequence) and not isinstance(inputs, str | list):
             inputs = (image for image in inputs)  # a column of `datasets`, which is read image by image
         return super().__call__(inputs, **kwargs)

@@ -13,7 +13,7 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, TextKwargs, Unpack
 from transformers.utils import logging
 
-from .prompts_catseg import Label, Prompt, check_templates, make_prompts, parse_labels
+from .prompts_catseg import Label, Labels, Prompt, check_templates, make_prompts, parse_labels
 from .remote_code_catseg import include_code_of
 
 
@@ -84,7 +84,7 @@ class CatSegProcessor(ProcessorMixin):
     def __call__(
         self,
         images: ImageInput | None = None,
-        text: str | Sequence[str | Sequence[str]] | None = None,
+        text: Labels | None = None,
         segmentation_maps: ImageInput | None = None,
         **kwargs: Unpack[CatSegProcessorKwargs],
     ) -> BatchFeature:
@@ -95,7 +95,7 @@ class CatSegProcessor(ProcessorMixin):
         Args:
             images (`ImageInput`, *optional*):
                 An image or a list of images; see [`CatSegImageProcessor.preprocess`].
-            text (`str` or `Sequence[str | Sequence[str]]`, *optional*):
+            text (`str` or `Iterable[str | Iterable[str]]`, *optional*):
                 Labels, as [`parse_labels`] takes them: `["cat", "grass"]`, `["cat", ["grass", "lawn"]]` with synonyms,
                 or `"cat, grass"`.
             segmentation_maps (`ImageInput`, *optional*):
@@ -146,9 +146,12 @@ class CatSegProcessor(ProcessorMixin):
         known |= {*self.image_processor.valid_kwargs.__annotations__, "common_kwargs"}
         unknown = sorted(set(kwargs) - known)
         if unknown:
+            misspelt = sorted({*unknown} & {"labels", "label", "texts", "candidate_labels", "classes", "prompts"})
+            advice = f"Class names are given as `text`, not `{misspelt[0]}`. " if misspelt else ""
             raise TypeError(
-                f"Unknown arguments {unknown}: beside `images`, `text`, `segmentation_maps` and `prompt_templates`, "
-                f"the image processor's are allowed: {sorted(self.image_processor.valid_kwargs.__annotations__)}."
+                f"{advice}Unknown arguments {unknown}: beside `images`, `text`, `segmentation_maps` and "
+                "`prompt_templates`, the image processor's are allowed: "
+                f"{sorted(self.image_processor.valid_kwargs.__annotations__)}."
             )
 
     def _tokenize(
@@ -204,14 +207,14 @@ class CatSegProcessor(ProcessorMixin):
                 "end. Leave it out."
             )
 
-    def unknown_words(self, labels: str | Sequence[str | Sequence[str]]) -> list[str]:
+    def unknown_words(self, labels: Labels) -> list[str]:
         """The words that the tokenizer has no token for; a call with such labels warns of them.
 
         CLIP's tokenizer spells words that it does not know, so this is always empty for released models. `catseg-tiny`
         has a token for each of its few words, and one for all others.
 
         Args:
-            labels (`str` or `Sequence[str | Sequence[str]]`): Labels, as [`parse_labels`] takes them.
+            labels (`str` or `Iterable[str | Iterable[str]]`): Labels, as [`parse_labels`] takes them.
 
         Returns:
             `list[str]`: The words, each once.

@@ -1,9 +1,11 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Class names as users write them, and the sentences (prompt templates) that they are put into."""
 
-import html
-from collections.abc import Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
+
+from .text_cleaning_catseg import clean_text
 
 
 # The sentence of CVPR 2024.
@@ -109,16 +111,22 @@ TEMPLATE_SETS = {
 }
 
 Label = str | list[str]
+Labels = str | Iterable[str | Iterable[str]]
+
+# A line break between two words, where no comma or semicolon is.
+_LINE_BREAK = re.compile(r"[^\s,;]\s*[\r\n]\s*[^\s,;]")
+# What programs write in the place of a character that they could not read.
+REPLACEMENT_CHARACTER = "\ufffd"
 
 
-def parse_labels(labels: str | Sequence[str | Sequence[str]], argument: str = "text") -> list[Label]:
-    """Brings labels, as users write them, into one form.
+def parse_labels(labels: Labels, argument: str = "text") -> list[Label]:
+    """Brings labels, as users write them, into one form, and cleans them as [`clean_text`] does.
 
     Args:
-        labels (`str` or `Sequence[str | Sequence[str]]`):
-            In a list, each string is one class exactly as written, commas included, and a list of strings is one class
-            with synonyms. In one string, `,` separates classes; if it contains `;`, then `;` separates classes and `,`
-            synonyms. Spaces around the parts of a string are dropped.
+        labels (`str` or `Iterable[str | Iterable[str]]`):
+            In a list (or an array, a column, a generator, the keys of a dictionary), each string is one class, commas
+            included, and a list of strings is one class with synonyms. In one string, `,` separates classes; if it
+            contains `;`, then `;` separates classes and `,` synonyms.
         argument (`str`, *optional*, defaults to `"text"`):
             What error messages call `labels`.
 
@@ -126,9 +134,9 @@ def parse_labels(labels: str | Sequence[str | Sequence[str]], argument: str = "t
         `list[str | list[str]]`: One entry for each class, a list where it has several names.
 
     Raises:
-        ValueError: If there are no labels, or empty or duplicate ones; the message names them. Capital letters and
-            spaces make no difference, since the tokenizer ignores them.
-        TypeError: If an entry is neither a string nor a list of strings.
+        ValueError: If there are no labels, or empty or duplicate ones, or one has a line break or a character that was
+            lost; the message names them. Capital letters, and what [`clean_text`] removes, make no difference.
+        TypeError: If `labels` has no order, or an entry is neither a string nor a list of strings.
 
     Example:
 
@@ -141,44 +149,75 @@ def parse_labels(labels: str | Sequence[str | Sequence[str]], argument: str = "t
     ['trees, far away', ['cat', 'kitten']]
     ```
     """
-    classes = _split_labels(labels, argument) if isinstance(labels, str) else _listed_labels(labels, argument)
+    given = _split_labels(labels, argument) if isinstance(labels, str) else _listed_labels(labels, argument)
+    classes = [[clean_text(name) for name in names] for names in given]
     seen: dict[tuple[str, ...], int] = {}
     for index, names in enumerate(classes):
-        if not names or not all(name.strip() for name in names):
-            raise ValueError(f"Label {index + 1} of {len(classes)} is empty: {_spell(names)}. Leave it out.")
-        spelled = tuple(" ".join(name.lower().split()) for name in names)
+        _check_names(names, given[index], f"Label {index + 1} of {len(classes)}")
+        spelled = tuple(name.lower() for name in names)
         if len(set(spelled)) < len(spelled):
-            raise ValueError(f"Label {index + 1} has the same synonym twice: {_spell(names)}. Leave one out.")
+            raise ValueError(f"Label {index + 1} has the same synonym twice: {_spell(given[index])}. Leave one out.")
         if spelled in seen:
-            raise ValueError(
-                f"Labels {seen[spelled] + 1} and {index + 1} are the same: {_spell(names)}. Leave one out."
-            )
+            both = [given[seen[spelled]], given[index]]
+            shown = _spell(both[0]) if both[0] == both[1] else " and ".join(map(_spell, both))
+            raise ValueError(f"Labels {seen[spelled] + 1} and {index + 1} are the same: {shown}. Leave one out.")
         seen[spelled] = index
     return [names[0] if len(names) == 1 else names for names in classes]
 
 
+def _check_names(names: list[str], given: list[str], place: str) -> None:
+    """Refuses names that are empty or damaged."""
+    if not names or not all(names):
+        raise ValueError(f"{place} is empty: {_spell(given)}. Leave it out.")
+    for name, original in zip(names, given, strict=True):
+        if _LINE_BREAK.search(original):
+            raise ValueError(f"{place} has a line break, {original!r}: separate classes by commas, or give a list.")
+        if REPLACEMENT_CHARACTER in name:
+            raise ValueError(
+                f"{place}, {name!r}, contains {REPLACEMENT_CHARACTER}, which stands for a character that was lost when "
+                "the text was read: write it anew, or read its file in the encoding that it was saved in."
+            )
+
+
 def _split_labels(labels: str, argument: str) -> list[list[str]]:
     """The names of each class, of labels in one string."""
-    if not labels.strip():
+    if _LINE_BREAK.search(labels):
+        raise ValueError(f"`{argument}` has a line break between two words, {labels!r}: put commas between classes.")
+    labels = clean_text(labels)  # before it is split: full-width commas separate, the semicolon of `&amp;` does not
+    if not labels:
         raise ValueError(f'`{argument}` is empty: give labels, such as "cat, grass".')
     if ";" not in labels:
-        return [[entry.strip()] for entry in labels.split(",")]
-    return [[name.strip() for name in entry.split(",")] for entry in labels.split(";")]
+        return [[entry] for entry in labels.split(",")]
+    return [entry.split(",") for entry in labels.split(";")]
 
 
-def _listed_labels(labels: Sequence[str | Sequence[str]], argument: str) -> list[list[str]]:
-    """The names of each class, of labels in a list."""
-    if not isinstance(labels, list | tuple):
-        raise TypeError(f"`{argument}` must be a string or a list of labels, got {type(labels).__name__}.")
-    if not labels:
+def _listed_labels(labels: Iterable[str | Iterable[str]], argument: str) -> list[list[str]]:
+    """The names of each class, of labels in a list or the like."""
+    entries = _as_list(labels)
+    if entries is None:
+        advice = ": give them in an order, as a list" if isinstance(labels, Mapping | Set) else ""
+        raise TypeError(f"`{argument}` must be a string or a list of labels, got {type(labels).__name__}{advice}.")
+    if not entries:
         raise ValueError(f'`{argument}` is an empty list: give at least one label, such as ["cat", "grass"].')
     classes = []
-    for index, entry in enumerate(labels):
-        names = [entry] if isinstance(entry, str) else entry
-        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+    for index, entry in enumerate(entries):
+        names = [entry] if isinstance(entry, str) else _as_list(entry)
+        if names is None or not all(isinstance(name, str) for name in names):
             raise TypeError(f"`{argument}[{index}]` must be a string or a list of strings (synonyms), got {entry!r}.")
-        classes.append(list(names))
+        classes.append([str(name) for name in names])  # plain strings also of NumPy's
     return classes
+
+
+def _as_list(values: Any) -> list[Any] | None:
+    """The values in their order; `None` where there are several orders, none, or no values."""
+    if isinstance(values, Mapping | bytes | bytearray | str) or not isinstance(values, Iterable):
+        return None
+    if getattr(values, "ndim", 1) != 1:  # of a table, the columns' names would come
+        return None
+    # The keys of a dictionary are a set by type, but have an order.
+    if isinstance(values, Set) and not isinstance(values, type({}.keys())):
+        return None
+    return list(values)
 
 
 def _spell(names: list[str]) -> str:
@@ -237,12 +276,13 @@ def make_prompts(classes: Sequence[Sequence[str]], templates: Sequence[str]) -> 
     Returns:
         `list[Prompt]`: Class by class, for each all templates, and for each of these all names.
     """
+    # The original cleans whole prompts. Names are clean already, but cleaning twice changes nothing.
+    names = [[clean_text(name) for name in synonyms] for synonyms in classes]
     return [
-        # As the original's tokenizer: web data spells "&" as "&amp;", at times twice.
-        Prompt(label, number, synonym, html.unescape(html.unescape(template.replace("{}", name))))
-        for label, names in enumerate(classes)
-        for number, template in enumerate(templates)
-        for synonym, name in enumerate(names)
+        Prompt(label, number, synonym, template.replace("{}", name))
+        for label, synonyms in enumerate(names)
+        for number, template in enumerate(map(clean_text, templates))
+        for synonym, name in enumerate(synonyms)
     ]
 
 

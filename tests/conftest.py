@@ -17,11 +17,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from catseg_hf import CatSegConfig
 from tests.tiny_models import random_checkpoint
+
+
+# The same inputs in every run, and nothing kept from one to the next.
+hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None, print_blob=False)
+hypothesis.settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

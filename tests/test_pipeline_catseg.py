@@ -440,3 +440,33 @@ pipe.save_pretrained("saved_with_code", include_code=True)
 def test_nothing_is_logged(tiny_folder: Path, photos: list[Path], tmp_path: Path) -> None:
     done = run(QUIET, tmp_path, str(tiny_folder), str(photos[0]))
     assert (done.returncode, done.stdout, done.stderr) == (0, "[2, 2, 12]\n", "")
+
+
+def test_images_by_name_and_labels_of_any_kind_with_an_order(
+    pipe: CatSegImageSegmentationPipeline, photos: list[Path]
+) -> None:
+    expected = comparable(pipe(str(photos[0]), candidate_labels=["cat", "grass"]))
+    for labels in (np.array(["cat", "grass"]), {"cat": 0, "grass": 1}.keys(), (name for name in ("cat", "grass"))):
+        assert comparable(pipe(images=str(photos[0]), candidate_labels=labels)) == expected
+    with pytest.raises(TypeError, match="Give the images once"):
+        pipe(str(photos[0]), images=str(photos[0]))
+    with pytest.raises(TypeError, match="Give an image"):
+        pipe(candidate_labels=["cat"])
+
+
+@pytest.mark.parametrize("name", ["labels", "text"])
+def test_a_wrong_name_for_the_labels_is_answered_with_the_right_one(
+    name: str, pipe: CatSegImageSegmentationPipeline, photos: list[Path]
+) -> None:
+    with pytest.raises(TypeError, match=f"given as `candidate_labels`, not `{name}`"):
+        pipe(str(photos[0]), **{name: ["cat"]})
+    with pytest.raises(TypeError, match="given as `text`, not `labels`"):
+        pipe.processor(images=Image.new("RGB", (8, 8)), labels=["cat"])
+
+
+def test_names_in_the_output_are_clean(pipe: CatSegImageSegmentationPipeline, photos: list[Path]) -> None:
+    results = pipe(
+        str(photos[0]), candidate_labels=["men\u2019s room\ufeff"], threshold=1.0, background_label="the\u00ad rest"
+    )
+    assert {each["label"] for each in results} <= {"men's room", "the rest"}
+    assert "the rest" in {each["label"] for each in results}

@@ -44,14 +44,27 @@ def without_padding(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> li
         (["trees, far away", "sky; blue"], ["trees, far away", "sky; blue"]),
         ([["cat", "kitten"], "grass", ["sky"]], [["cat", "kitten"], "grass", "sky"]),
         (("cat", ("dog", "hound")), ["cat", ["dog", "hound"]]),
-        ([" as written "], [" as written "]),
+        ([" As  written "], ["As written"]),
         (["猫", "café", "{}", "🐈"], ["猫", "café", "{}", "🐈"]),
+        # Anything with an order: an array, keys, a generator, synonyms in an array
+        (np.array(["cat", "grass"]), ["cat", "grass"]),
+        (np.array(["cat", "grass"], dtype=object), ["cat", "grass"]),
+        ({"cat": 1, "grass": 0}.keys(), ["cat", "grass"]),
+        ({0: "cat", 1: "grass"}.values(), ["cat", "grass"]),
+        ((name for name in ("cat", "grass")), ["cat", "grass"]),
+        (["cat", np.array(["grass", "lawn"])], ["cat", ["grass", "lawn"]]),
+        # Full-width commas separate too, but not the semicolons of entities.
+        ("猫，犬", ["猫", "犬"]),
+        ("rock &amp; roll, men\u2019s room", ["rock & roll", "men's room"]),
+        ("cat,\r\ngrass\n", ["cat", "grass"]),
         # ADE20K-847 has classes that share a name.
         ([["bag", "handbag"], ["bag"]], [["bag", "handbag"], "bag"]),
     ],
 )
 def test_parse_labels(labels: Any, expected: list) -> None:
-    assert parse_labels(labels) == expected
+    parsed = parse_labels(labels)
+    assert parsed == expected
+    assert all(type(name) is str for label in parsed for name in ([label] if isinstance(label, str) else label))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +82,12 @@ def test_parse_labels(labels: Any, expected: list) -> None:
         (["Tea  pot", "tea pot "], "the same"),
         ([["a", "b"], ["a", "b"]], "the same"),
         ([["a", "A"]], "same synonym twice"),
+        (["men's room", "men\u2019s room"], "Labels 1 and 2 are the same: .* and "),
+        (["cat", "ca\u00adt\ufeff"], "Labels 1 and 2 are the same: 'cat' and 'ca"),
+        (["cat", "\u200b"], "Label 2 of 2 is empty"),
+        ("cat\ngrass", "a line break between two words"),
+        (["cat\ngrass", "dog"], "Label 1 of 2 has a line break"),
+        (["caf\ufffd"], "a character that was lost"),
     ],
 )
 def test_bad_labels_are_refused(labels: Any, message: str, processor: CatSegProcessor) -> None:
@@ -78,7 +97,22 @@ def test_bad_labels_are_refused(labels: Any, message: str, processor: CatSegProc
         processor(text=labels)
 
 
-@pytest.mark.parametrize("labels", [5, {"cat": 1}, [1], ["cat", None], [["cat", 2]], [[["cat"]]], b"cat"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        5,
+        {"cat": 1},
+        [1],
+        ["cat", None],
+        [["cat", 2]],
+        [[["cat"]]],
+        b"cat",
+        {"cat", "dog"},
+        np.array([["cat"], ["dog"]]),
+        np.array("cat"),
+        [{"cat": 1}],
+    ],
+)
 def test_labels_of_other_types_are_refused(labels: Any) -> None:
     with pytest.raises(TypeError, match="`text"):
         parse_labels(labels)

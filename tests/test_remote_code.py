@@ -123,6 +123,14 @@ with torch.inference_mode():
 for each in (pipe, config, model, features, processor, image_processor):
     assert type(each).__module__.startswith("transformers_modules."), type(each)
 
+# Without ftfy, labels that it would have to clean are refused by name.
+assert importlib.util.find_spec("ftfy") is None
+try:
+    processor(text=["men\u2019s room"])
+    raise SystemExit("not cleaned")
+except ValueError as error:
+    assert "men\u2019s room" in str(error) and "pip install ftfy" in str(error)
+
 # What was loaded as remote code takes the code along without being asked.
 pipe.save_pretrained(again)
 assert not [name for name in sys.modules if name.split(".")[0] == "catseg_hf"]

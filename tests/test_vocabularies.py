@@ -59,7 +59,7 @@ def test_each_call_returns_a_list_of_its_own() -> None:
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "classes.txt"
-    path.write_text("# mine\ncat | kitten \n\ngrass, wet\n", encoding="utf-8")
+    path.write_text('# mine\ncat | kitten \n\n"grass, wet"\n', encoding="utf-8")
     assert load_vocabulary(path) == load_vocabulary(str(path)) == [["cat", "kitten"], "grass, wet"]
     path.write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"classes\.txt names no class"):
@@ -72,3 +72,29 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="no vocabulary 'ade20k'.*ade20k_150.*pascal_voc_20b"):
         load_vocabulary("ade20k")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_files_of_editors_and_spreadsheets(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_bytes('café\r\n"trees, far away"\r\n"24"" monitor | screen"\r\n\r\n\r\n'.encode(encoding))
+    assert load_vocabulary(path) == ["café", "trees, far away", ['24" monitor', "screen"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\ngrass, sky\n", r"line 2 has ',' in it: 'grass, sky'\. Write one class a line"),
+        (b"cat;grass", "line 1 has ';'"),
+        (b"id\tname\n0\tcat", r"line 1 has '\\t'"),
+        (b'"cat","grass"', "line 1 starts with a quotation mark, but is not one quoted cell"),
+        (b'"quoted" sign', "line 1 starts with a quotation mark"),
+        ("cat".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        ("café".encode("latin-1"), "no text in UTF-8"),
+    ],
+)
+def test_files_that_would_be_read_wrong_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_vocabulary(path)

@@ -20,7 +20,8 @@ from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
 from catseg_hf.hub import find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
-from catseg_hf.prompts_catseg import Label
+from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.text_cleaning_catseg import clean_text
 
 
 class PreparedPhotos(NamedTuple):
@@ -65,7 +66,8 @@ class PhotoSegmenter:
         self.need_scores = need_scores or threshold is not None
         self.text_embeds = None
         if labels is not None:
-            input_ids = processor(text=list(labels))["input_ids"]
+            labels = parse_labels(labels, "labels")
+            input_ids = processor(text=labels)["input_ids"]
             with torch.inference_mode():
                 self.text_embeds = model.get_text_embeds(input_ids)
         elif model.config.vocabulary_digest is None:
@@ -73,6 +75,7 @@ class PhotoSegmenter:
         else:
             labels = list(model.config.id2label.values())
         self.labels = list(labels)
+        background = background if background is None else clean_text(background)
         names = [label_name(label) for label in labels]
         if background is not None and background not in names:
             self.labels.append(background)

@@ -10,7 +10,9 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..vocabularies import available_vocabularies
+from ..prompts_catseg import check_templates, parse_labels
+from ..vocabularies import available_vocabularies, load_vocabulary
+from ..vocabularies.text_files import read_lines
 from .convert import DTYPES, convert_checkpoint
 from .download import PUBLISHED, fetch_original
 from .errors import ConversionError
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--vocabulary",
         help=f"the model's own classes: one of {', '.join(available_vocabularies())}, a text file with one class a "
-        "line (commas separate synonyms), or 'none'",
+        "line (' | ' separates synonyms), or 'none'",
     )
     parser.add_argument("--tokenizer", help="folder or Hub name of the tokenizer, or 'none' (default: CLIP's)")
     parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the weights (default: float32)")
@@ -93,17 +95,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{path} cannot be read as a text file: {error}") from error
-
-
 def _options(arguments: argparse.Namespace) -> ConversionOptions:
     values: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in fields(ConversionOptions)}
     if values["prompt_templates"] is not None:
-        values["prompt_templates"] = _read_lines(values["prompt_templates"])
+        try:
+            values["prompt_templates"] = check_templates(read_lines(values["prompt_templates"]))
+        except (OSError, ValueError) as error:
+            raise ConversionError(f"--prompt-templates {values['prompt_templates']}: {error}") from error
     return ConversionOptions(
         **{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     )
@@ -118,8 +116,10 @@ def _vocabulary(value: str | None) -> str | list[str | list[str]] | bool | None:
         raise ConversionError(
             f"--vocabulary {value} is neither a file nor one of {', '.join(available_vocabularies())}, none."
         )
-    classes = [[name.strip() for name in line.split(",") if name.strip()] for line in _read_lines(Path(value))]
-    return [names[0] if len(names) == 1 else names for names in classes]
+    try:
+        return parse_labels(load_vocabulary(value), "--vocabulary")
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
 
 
 def _describe_plan(path: Path, plan: ConversionPlan) -> str:

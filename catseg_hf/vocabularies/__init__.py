@@ -2,8 +2,12 @@
 """Class names of the data sets that open-vocabulary segmentation is trained and measured on."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
+
+from .text_files import read_lines
+
+
+FOLDER = Path(__file__).parent
 
 
 def available_vocabularies() -> list[str]:
@@ -12,8 +16,7 @@ def available_vocabularies() -> list[str]:
     Returns:
         `list[str]`: The names, in alphabetical order.
     """
-    folder = files("catseg_hf") / "vocabularies"
-    return sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
+    return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
 def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
@@ -24,14 +27,17 @@ def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
             One of [`available_vocabularies`]: `"ade20k_150"`, `"ade20k_847"`, `"coco_stuff_171"`,
             `"pascal_context_459"`, `"pascal_context_59"`, `"pascal_voc_20"` or `"pascal_voc_20b"` (PASCAL VOC with
             background: 59 names, of which the last 39 together stand for the background). Or the path of a text file
-            with one class a line; ` | ` separates synonyms, lines that start with `#` are comments.
+            with one class a line; ` | ` separates synonyms, lines that start with `#` are comments. It is in UTF-8, or
+            in UTF-16 with a byte-order mark; a name with a comma, semicolon or tab stands in quotation marks, as in a
+            CSV file.
 
     Returns:
         `list[str | list[str]]`: One entry per class: its name, or the list of its synonyms, best known first, where
         there are several (of the shipped ones only in `"ade20k_847"`).
 
     Raises:
-        ValueError: If there is no shipped vocabulary and no file of that name, or the file has no class or is no text.
+        ValueError: If there is no shipped vocabulary and no file of that name, or the file has no class, is
+            no text, or has several classes on a line; the message names the line.
 
     Example:
 
@@ -43,17 +49,13 @@ def load_vocabulary(name: str | os.PathLike[str]) -> list[str | list[str]]:
     ```
     """
     available = available_vocabularies()
-    file = files("catseg_hf") / "vocabularies" / f"{name}.txt" if name in available else Path(name).expanduser()
+    file = FOLDER / f"{name}.txt" if name in available else Path(name).expanduser()
     if not file.is_file():
         raise ValueError(
             f"There is no vocabulary {os.fspath(name)!r}, nor a file of that name: use one of {', '.join(available)}, "
             "or a text file with one class a line."
         )
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no text in UTF-8: a vocabulary has one class a line.") from error
-    entries = [line.split(" | ") for line in lines if line and not line.startswith("#")]
+    entries = [line.split(" | ") for line in read_lines(file, comment="#", separators=",;\t")]
     if not entries:
         raise ValueError(f"{file} names no class: a vocabulary has one class a line.")
     return [names[0] if len(names) == 1 else names for names in entries]

@@ -132,7 +132,7 @@ def test_labels_by_commas_and_semicolons(
 def test_labels_of_a_file_a_shipped_vocabulary_and_the_model(
     catseg: Run, model: Path, photo: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "labels.txt").write_text("# mine\ncat | kitten\ntrees, far away\n")
+    (tmp_path / "labels.txt").write_text("# mine\ncat | kitten\n\"trees, far away\"\n")
     expected = {
         "labels.txt": ["cat, kitten", "trees, far away"],
         "pascal_voc_20": load_vocabulary("pascal_voc_20"),

@@ -282,7 +282,7 @@ def test_command_writes_the_original(cvpr_folder: Path, tmp_path: Path, capsys: 
 
 
 def test_command_reads_classes_and_templates_from_files(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "classes.txt").write_text("cat\ntv, television\n\n")
+    (tmp_path / "classes.txt").write_text("cat\r\ntv | television\r\n\r\n", encoding="utf-16")
     (tmp_path / "templates.txt").write_text("a drawing of a {}\n")
     arguments = ["--vocabulary", tmp_path / "classes.txt", "--prompt-templates", tmp_path / "templates.txt"]
     assert main([str(argument) for argument in [tiny_checkpoint, tmp_path / "model", *arguments]]) == 0
