@@ -26,7 +26,8 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export,annotate]" $(ANNOTATION_TOOLS)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable ".[dev,train,eval,demo,export,annotate]" $(ANNOTATION_TOOLS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 

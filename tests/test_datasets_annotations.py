@@ -244,7 +244,7 @@ def test_files_that_cannot_be_used_are_refused(content: Any, message: str, one: 
     [
         ("0 0.5 0.5 0.1 0.1", r"a.txt, line 2: 4 numbers are no polygon; boxes cannot be labels"),
         ("2 0 0 0 1 1 1", r"a.txt, line 2: needs a class from 0 to 1, and coordinates from 0 to 1"),
-        ("0 0 0 0 1 1 1.5", r"a.txt, line 2: needs a class from 0 to 1, and coordinates from 0 to 1"),
+        ("0 0 0 0 1 1 1.02", r"a.txt, line 2: needs a class from 0 to 1, and coordinates from 0 to 1"),
         ("0 0 0 0 1 1 x", r"a.txt, line 2: could not convert string to float"),
     ],
 )
@@ -260,6 +260,8 @@ def test_masks_and_images_of_other_sizes_are_refused(one: Path, tmp_path: Path) 
     for mask, message in (
         ({"size": [30, 20], "counts": [600]}, r"a.json has a mask of size \[30, 20\] for an image of size \[20, 30\]"),
         ({"size": [20, 30], "counts": [599]}, r"a.json has a damaged mask: .* The image is a.png"),
+        ({"size": [20, 30], "counts": "52203"}, r"a.json has a damaged mask: .* The image is a.png"),
+        ({"size": [20, 30], "counts": ""}, r"a.json has a damaged mask: .* The image is a.png"),
     ):
         dataset = load_folder(one, written(tmp_path / "a.json", coco(SQUARE, mask)))
         with pytest.raises(ValueError, match=message):
@@ -297,5 +299,5 @@ def test_without_pycocotools_the_error_says_what_to_install(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(ImportError, match=r'need pycocotools: `pip install "catseg-hf\[annotate\]"`'):
+    with pytest.raises(ImportError, match=r'Polygons need pycocotools: `pip install "catseg-hf\[annotate\]"`'):
         load_folder(one, written(tmp_path / "a.json", coco(SQUARE, SQUARE)))

@@ -101,12 +101,21 @@ def annotate(
         scores (`np.ndarray` of shape `(height, width)`, *optional*): Score of each pixel.
         options ([`AnnotationOptions`], *optional*): How.
         size (`tuple[int, int]`, *optional*):
-            Height and width of the photo where the label map has another size, which is that of `options`.
+            Height and width of the photo, where the label map has another size; pixels of `options` are its own.
 
     Returns:
         [`AnnotatedPhoto`]
+
+    Raises:
+        ValueError: If the label map is no map, or has classes without a name.
     """
     options = AnnotationOptions() if options is None else options
+    class_ids = np.asarray(class_ids)
+    if class_ids.ndim != 2 or not np.issubdtype(class_ids.dtype, np.integer):
+        raise ValueError(f"`class_ids` must be integers of shape (height, width), got {class_ids.shape}.")
+    class_ids = class_ids.astype(np.int32)
+    if class_ids.max(initial=-1) >= len(names):
+        raise ValueError(f"`class_ids` has the class {class_ids.max()}, and there are {len(names)} names from 0.")
     # Background 0, parts from 1, each of pixels of one class that share edges.
     parts = label_parts(class_ids + 1, background=0, connectivity=1)
     number = int(parts.max(initial=0)) + 1

@@ -72,6 +72,20 @@ def folder_files(output: Path, kinds: Sequence[str]) -> list[Path]:
     return files
 
 
+def shown_target(path: Path, kind: str) -> Path:
+    """The file in which a user finds the results of a photo.
+
+    Args:
+        path (`Path`): Target of the photo.
+        kind (`str`): The format, of annotations or another.
+
+    Returns:
+        `Path`: The target, or the file of all photos.
+    """
+    folder = next((parent.parent for parent in path.parents if parent.name == PIECES), None)
+    return folder / FOLDER_FILES[kind] if kind in FOLDER_FILES and folder is not None else path
+
+
 def config_file(tasks: Path) -> Path:
     """The labelling interface that belongs to tasks of Label Studio.
 
@@ -92,5 +106,6 @@ __all__ = [
     "config_file",
     "folder_files",
     "place_in_folder",
+    "shown_target",
     "target_in_folder",
 ]

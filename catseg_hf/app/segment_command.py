@@ -290,7 +290,8 @@ def summary(photo: "Photo", result: "Segmentation") -> str:
     """
     found = sorted(result.segments(), key=lambda segment: -segment["area"])
     lines = [f"{segment['share']:6.1%}  {segment['label']}" for segment in found]
-    return "\n".join([*lines, *(f"Wrote {path}" for path in photo.targets.values())])
+    targets = (annotation_places.shown_target(path, kind) for kind, path in photo.targets.items())
+    return "\n".join([*lines, *(f"Wrote {path}" for path in targets)])
 
 
 def problem_list(problems: dict[str, str]) -> str:

@@ -14,7 +14,6 @@ from catseg_hf.datasets.coco import read_coco
 from catseg_hf.datasets.files import read_image
 from catseg_hf.datasets.label_studio import read_label_studio
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, StoredIds, make_sample
-from catseg_hf.datasets.shapes import load_coco_mask
 from catseg_hf.datasets.yolo import read_yolo
 from catseg_hf.prompts_catseg import Label, parse_labels
 
@@ -61,7 +60,7 @@ def load_annotations(
     Raises:
         ValueError: If the file cannot be used; says why.
         OSError: If an image is missing; names it.
-        ImportError: If pycocotools is needed and not installed.
+        ImportError: If there are polygons and pycocotools is not installed.
     """
     found = _read(labels, images, files)
     entries, class_ids = _classes(found, vocabulary, labels)
@@ -87,7 +86,6 @@ def load_annotations(
 def _read(labels: Path, images: Path, files: Sequence[str]) -> AnnotationFile:
     if labels.suffix.lower() != ".json":
         return read_yolo(labels, images, list(files))
-    load_coco_mask()
     try:
         content = json.loads(labels.read_text(encoding="utf-8"))
         if isinstance(content, list):

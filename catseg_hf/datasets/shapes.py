@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 
+from catseg_hf.datasets.files import decode_mask
+
 
 def load_coco_mask() -> ModuleType:
     """The module `pycocotools.mask`.
@@ -23,7 +25,7 @@ def load_coco_mask() -> ModuleType:
     try:
         from pycocotools import mask
     except ImportError as error:
-        raise ImportError('Polygons and masks need pycocotools: `pip install "catseg-hf[annotate]"`.') from error
+        raise ImportError('Polygons need pycocotools: `pip install "catseg-hf[annotate]"`.') from error
     return mask
 
 
@@ -36,6 +38,9 @@ class Polygons:
     """
 
     rings: Sequence[np.ndarray]
+
+    def __post_init__(self) -> None:
+        load_coco_mask()  # so that its absence is told before anything else
 
     def paint(self, values: np.ndarray, value: int) -> None:
         """Paints it.
@@ -67,14 +72,7 @@ class RunLengths:
 
     def paint(self, values: np.ndarray, value: int) -> None:
         """See [`Polygons.paint`]."""
-        coco_mask, encoded = load_coco_mask(), self.encoded
-        if list(encoded["size"]) != list(values.shape):
-            raise ValueError(f"has a mask of size {encoded['size']} for an image of size {list(values.shape)}.")
-        if isinstance(encoded["counts"], list):
-            if sum(encoded["counts"]) != values.size:
-                raise ValueError(f"has a damaged mask: its runs do not add up to {values.size} pixels.")
-            encoded = coco_mask.frPyObjects(encoded, *values.shape)
-        values[coco_mask.decode(encoded).astype(bool)] = value
+        values[decode_mask(*values.shape, self.encoded)] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +114,8 @@ class Brush:
         try:
             total, word_bits = read(32), read(5) + 1
             length_bits = [read(4) + 1 for _ in range(4)]
+            if total != 4 * self.size[0] * self.size[1]:
+                raise ValueError(f"{total} values")
             pixels = np.zeros(total, dtype=np.uint8)
             start = 0
             while start < total:

@@ -10,6 +10,10 @@ from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile
 from catseg_hf.datasets.shapes import PixelPolygon, Shape
 
 
+# How far outside the image a corner may lie, as Ultralytics has it.
+TOLERANCE = 0.01
+
+
 def read_yolo(data: Path, images: Path, files: list[str]) -> AnnotationFile:
     """The annotations of a folder.
 
@@ -64,7 +68,7 @@ def _label_folder(data: Path, images: Path) -> Path:
 
 def _shapes(place: Path, names: list[str]) -> list[tuple[str, Shape]]:
     shapes: list[tuple[str, Shape]] = []
-    for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(place.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -74,7 +78,7 @@ def _shapes(place: Path, names: list[str]) -> list[tuple[str, Shape]]:
             raise ValueError(f"{place}, line {number}: {error}.") from error
         if points.size < 6 or points.size % 2:
             raise ValueError(f"{place}, line {number}: {points.size} numbers are no polygon; boxes cannot be labels.")
-        if not (0 <= index < len(names) and (points >= 0).all() and (points <= 1).all()):
+        if not (0 <= index < len(names) and (points >= -TOLERANCE).all() and (points <= 1 + TOLERANCE).all()):
             raise ValueError(
                 f"{place}, line {number}: needs a class from 0 to {len(names) - 1}, and coordinates from 0 to 1."
             )

@@ -3,6 +3,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,27 @@ def test_coco(shapes: str, each: str, tmp_path: Path) -> None:
             assert annotation["score"] == pytest.approx(scores[mask].mean(), abs=1e-6)
         if each == "class":
             assert len(annotations) == len(np.unique(ids[ids >= 0]))
+
+
+def test_files_of_many_photos_are_made_of_one_at_a_time(tmp_path: Path) -> None:
+    photo = annotate("a.png", MAPS["nested"], NAMES)
+    task = json.dumps(to_label_studio(photo, "a.png"))
+    for merge, content, *names in (
+        (merge_coco, json.dumps(to_coco(photo)), NAMES),
+        (merge_cvat, to_cvat(photo), NAMES),
+        (merge_label_studio, task),
+    ):
+        path = tmp_path / "piece"
+
+        def pieces(path: Path = path, content: str = content) -> Iterator[Path]:
+            for _ in range(3):
+                path.write_text(content)
+                yield path
+                path.unlink()
+
+        with open(tmp_path / "all", "w") as file:
+            merge(pieces(), *names, file)
+        assert (tmp_path / "all").read_text().count("a.png") == 3
 
 
 # ---- YOLO, drawn by supervision, and as Ultralytics does ------------------------------------------------------------

@@ -132,6 +132,14 @@ def test_options_that_cannot_be_are_refused(options: dict[str, object], message:
         AnnotationOptions(**options)
 
 
+def test_maps_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="`class_ids` has the class 2, and there are 2 names from 0"):
+        annotate("a", np.full((2, 2), 2), ["x", "y"])
+    for wrong in (np.zeros((2, 2)), np.zeros((1, 2, 2), dtype=int)):
+        with pytest.raises(ValueError, match="`class_ids` must be integers of shape"):
+            annotate("a", wrong, ["x"])
+
+
 def test_formats_refuse_what_they_cannot_hold() -> None:
     for kind in FORMATS:
         AnnotationOptions().check(kind)

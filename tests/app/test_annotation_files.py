@@ -120,6 +120,12 @@ def test_a_folder_becomes_one_file_where_the_format_has_that(catseg: Run, photos
     assert yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["names"] == dict(enumerate(NAMES))
 
 
+def test_a_folder_of_one_photo(catseg: Run, photos: Path, tmp_path: Path) -> None:
+    code, printed, errors = catseg("photos/more", "--output", "out", "--format", "coco", "--format", "geojson")
+    assert code == 0, errors
+    assert printed.splitlines()[-2:] == ["Wrote out/annotations.json", "Wrote out/a.geojson"]
+
+
 def test_another_run_adds_to_the_files(catseg: Run, photos: Path, tmp_path: Path) -> None:
     for names in (("photos/a.png", "photos/absent.png"), ("photos/b c.png", "photos/absent.png")):
         code, _, errors = catseg(*names, "--output", "out", *ALL_FORMATS, "--image-url", "https://example.org/p/")
