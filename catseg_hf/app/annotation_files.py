@@ -54,13 +54,12 @@ class AnnotationFiles:
         self.image_url, self.goes_on = image_url, goes_on
         self._has_begun, self._lock = False, Lock()
 
-    def write(self, result: Segmentation, kind: str, path: Path) -> None:
+    def write(self, result: Segmentation, targets: dict[str, Path]) -> None:
         """Writes the annotations of a photo.
 
         Args:
             result ([`Segmentation`]): The photo.
-            kind (`str`): The format.
-            path (`Path`): Its target.
+            targets (`dict[str, Path]`): Where its results go, by format, others too.
 
         Raises:
             OSError: If it cannot be written; then nothing is left behind.
@@ -70,12 +69,15 @@ class AnnotationFiles:
             if self.folder is not None and not self._has_begun:
                 self._begin(result.names)
                 self._has_begun = True
-        photo = result.annotate(self.options, self._file_name(result.name, kind, path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as unfinished:
-            unfinished.write_text(self._text(photo, kind, result.name), encoding="utf-8")
-        if self.folder is None:
-            _write_classes(kind, photo.names, self.options.shapes, path.parent.parent if kind == "yolo" else path)
+        first = self.kinds[0]
+        photo = result.annotate(self.options, self._file_name(result.name, first, targets[first]))
+        for kind in self.kinds:
+            path = targets[kind]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(path) as unfinished:
+                unfinished.write_text(self._text(photo, kind, result.name), encoding="utf-8")
+            if self.folder is None:
+                _write_classes(kind, photo.names, self.options.shapes, path.parent.parent if kind == "yolo" else path)
 
     def finish(self) -> None:
         """Writes the files of all photos together, those of earlier runs included.
@@ -107,20 +109,21 @@ class AnnotationFiles:
 
     def _begin(self, names: Sequence[str]) -> None:
         """Records classes and shapes; what was recorded before must be the same."""
-        for kind in self.kinds:
-            record, content = self._record(kind), {"labels": list(names), "shapes": self.options.shapes}
-            if kind == "geojson":
-                continue
-            if record.is_file() and (old := json.loads(record.read_text(encoding="utf-8"))) != content:
+        content = {"labels": list(names), "shapes": self.options.shapes}
+        records = {kind: self._record(kind) for kind in self.kinds if kind != "geojson"}
+        found = {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in records.items() if path.is_file()}
+        others = {kind: old for kind, old in found.items() if old != content}
+        for kind, old in others.items():
+            if self.goes_on or kind == "yolo":
                 listed = ", ".join([*old["labels"][:5], *["…"][: len(old["labels"]) > 5]])
-                if self.goes_on or kind == "yolo":
-                    raise ValueError(
-                        f"{self.folder} holds annotations in the format {kind} that do not go together with these: "
-                        f"{old['shapes']} of {len(old['labels'])} classes ({listed}). "
-                        "Name another --output, or remove that folder."
-                    )
-                for piece in _pieces(place_in_folder(self.folder, kind)):
-                    piece.unlink()
+                raise ValueError(
+                    f"{self.folder} holds annotations in the format {kind} that do not go together with these: "
+                    f"{old['shapes']} of {len(old['labels'])} classes ({listed}). Name another --output, or "
+                    "remove that folder."
+                )
+        for kind, record in records.items():
+            for piece in _pieces(place_in_folder(self.folder, kind)) if kind in others else ():
+                piece.unlink()
             record.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(record) as unfinished:
                 unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
@@ -161,10 +164,11 @@ class AnnotationFiles:
 
 
 def _pieces(folder: Path) -> Iterator[Path]:
-    """The files of single photos, in alphabetical order."""
+    """The files of single photos, in alphabetical order, without what a killed process left unfinished."""
     for place, subfolders, names in os.walk(folder):
         subfolders.sort()
-        yield from (Path(place, name) for name in sorted(names) if name.endswith(".piece"))
+        whole = (name for name in sorted(names) if name.endswith(".piece") and not name.startswith(".unfinished-"))
+        yield from (Path(place, name) for name in whole)
 
 
 def _write_classes(kind: str, names: Sequence[str], shapes: str, path: Path) -> None:

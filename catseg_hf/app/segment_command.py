@@ -202,10 +202,10 @@ def write_results(
 
     def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
         photo, result = photo_and_result
+        if files is not None:
+            files.write(result, photo.targets)
         for kind, path in photo.targets.items():
-            if files is not None and kind in files.kinds:
-                files.write(result, kind, path)
-            else:
+            if files is None or kind not in files.kinds:
                 write_result(result, kind, path)
         done.append(photo.name)
         return photo_and_result
