@@ -13,6 +13,9 @@ FLOOR_TESTS := tests/cards/test_model_card.py $(addprefix tests/test_,auto_class
 TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py merging_catseg.py \
 	pipeline_catseg.py processing_catseg.py)
 
+# What annotations are read back with.
+ANNOTATION_TOOLS := label-studio-sdk supervision
+
 .PHONY: demo test test-floor test-torchvision quality style package clean
 
 # A second run finds the stamps newer than these files and installs nothing.
@@ -23,7 +26,8 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable ".[dev,train,eval,demo,export,annotate]" $(ANNOTATION_TOOLS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 

@@ -49,7 +49,8 @@ def write_space(folder: Path, model: str) -> None:
 
     # What pyproject.toml asks for, as it was installed.
     requirements = [Requirement(line) for line in metadata.requires("catseg-hf")]
-    needed = [line for line in requirements if line.marker is None or line.marker.evaluate({"extra": "demo"})]
+    extras = [{"extra": name} for name in ("demo", "annotate")]
+    needed = [line for line in requirements if line.marker is None or any(map(line.marker.evaluate, extras))]
     lines = sorted(f"{requirement.name}{requirement.specifier}\n" for requirement in needed)
     (folder / "requirements.txt").write_text("".join(lines), encoding="utf-8")
 

@@ -77,15 +77,17 @@ class Options:
     data_root: str | None = option(None, "folder with the benchmarks")
     dataset: str = option("coco_stuff_171", "with --data-root a benchmark, else what datasets.load_dataset takes")
     images: str | None = option(None, "folder of photos")
-    labels: str | None = option(None, "folder of their labels")
+    labels: str | None = option(None, "folder of their labels, COCO JSON, Label Studio export or YOLO folder")
     eval_images: str | None = option(None, "folder of photos to evaluate on")
-    eval_labels: str | None = option(None, "folder of their labels")
+    eval_labels: str | None = option(None, "their labels, as for training")
     split: str = option("train", "of a data set of `datasets`")
     eval_split: str | None = option(None, "its split to evaluate on")
     image_column: str = option("image", "its column of images")
     label_column: str = option("annotation", "its column of labels")
     streaming: bool = option(False, "read it as a stream")
-    vocabulary: str | None = option(None, "text file with one class a line, or the name of a shipped vocabulary")
+    vocabulary: str | None = option(
+        None, "text file with one class a line, or a shipped vocabulary; annotations name theirs"
+    )
     ignore_index: int = option(255, "value of unlabelled pixels")
     reduce_labels: bool = option(False, "0 means unlabelled, too, and the first class is 1")
     on_bad_sample: str = option("refuse", "with `skip`, what cannot be used is left out, with a warning and a count")
@@ -132,8 +134,10 @@ num_parts = accelerator.num_processes * options.gradient_accumulation_steps
 if recipe.batch_size % num_parts:
     raise SystemExit(f"--batch-size {recipe.batch_size} must be a multiple of {num_parts}: processes x accumulation.")
 
-if not options.data_root and not (options.vocabulary and bool(options.images) == bool(options.labels)):
-    raise SystemExit("Give --data-root for a benchmark; or --images and --labels, or --dataset, with --vocabulary.")
+if not options.data_root and (
+    bool(options.images) != bool(options.labels) or not (options.images or options.vocabulary)
+):
+    raise SystemExit("Give --data-root for a benchmark; or --images and --labels; or --dataset with --vocabulary.")
 dataset = eval_dataset = stream = None
 values = {"ignore_index": options.ignore_index, "reduce_labels": options.reduce_labels}
 columns = {**values, "image_column": options.image_column, "label_column": options.label_column}
@@ -143,7 +147,8 @@ if options.data_root:
 elif options.images:
     dataset = load_folder(options.images, options.labels, options.vocabulary, **values)
     if options.eval_images:
-        eval_dataset = load_folder(options.eval_images, options.eval_labels, options.vocabulary, **values)
+        classes = options.vocabulary or dataset.vocabulary
+        eval_dataset = load_folder(options.eval_images, options.eval_labels, classes, **values)
 else:
     if options.streaming:
         stream, reader, vocabulary = stream_rows(options.dataset, options.vocabulary, split=options.split, **columns)

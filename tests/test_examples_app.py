@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 def test_requirements_and_metadata_are_those_of_the_package(tmp_path: Path) -> None:
     write_space(tmp_path / "space", "owner/my-catseg")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["demo"], *extras["annotate"]]
     requirements = (tmp_path / "space" / "requirements.txt").read_text().splitlines()
 
     def parts(requirement: str) -> tuple[str, set[str]]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomllib
 import torch
@@ -29,18 +30,19 @@ from typer.main import get_command
 
 import catseg_hf
 from catseg_hf import CatSegConfig
+from catseg_hf.annotations import annotate, merge_coco, to_coco
 from catseg_hf.cli import app as catseg_app
 from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.download import PUBLISHED
 from examples import benchmark
 from tests import loopback_hub as hub
 from tests.mini_datasets import write_mini_benchmark
-from tests.small_evaluations import save_small_data_set, save_small_model
+from tests.small_evaluations import NAMES, save_small_data_set, save_small_model
 from tests.tiny_models import random_checkpoint
 
 
 ROOT = Path(__file__).parents[1]
-PAGES = [f"examples/{name}.md" for name in ("segmenting", "evaluation", "training", "sharing", "speed")]
+PAGES = [f"examples/{name}.md" for name in ("segmenting", "evaluation", "training", "sharing", "speed", "annotations")]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
@@ -112,6 +114,9 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         ["python", "-m"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],
+        ["catseg", "segment"],
+        ["catseg", "segment"],
+        ["catseg", "evaluate"],
     ]
     with hub.serve() as loopback_hub:
         published = hub.StoredFile((folder / "CHECKPOINT").read_bytes(), is_lfs=True)
@@ -126,6 +131,9 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         (folder / "overlay.png").unlink()
         metrics = json.loads((folder / "results" / "results.json").read_text())["metrics"]
         assert 0 < metrics["miou_present_in_either"] < 1
+        # A model agrees with itself, as far as evaluation and segmentation cut photos into the same views.
+        mine = json.loads((folder / "results-mine" / "results.json").read_text())["metrics"]
+        assert mine["miou_present_in_either"] > 0.95
 
         # The blocks of a page build on each other.
         blocks, output = [], ""
@@ -134,8 +142,9 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
             output += run([sys.executable, "-c", "\n".join(found)], (folder, {**environment, **connected}))
         assert loopback_hub.repositories["user/catseg-plants"].private
     assert Image.open(folder / "overlay.png").size[0] == 160
-    (shown,) = [block.split("# ")[-1].strip() for block in blocks if "load_vocabulary" in block]
-    assert shown in output
+    for name in ("load_vocabulary", "dataset.vocabulary"):
+        (shown,) = [block.split("# ")[-1].strip() for block in blocks if name in block]
+        assert shown in output
     assert (folder / "my-catseg" / "modeling_catseg.py").is_file()
 
 
@@ -305,9 +314,23 @@ def trainer(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     images, labels, _ = save_small_data_set(folder)
     images.rename(folder / "photos")
     labels.rename(folder / "masks")
+    write_coco(folder)
     for split in ("train", "val"):
         write_mini_benchmark("coco_stuff_171", folder / "DATASETS", split=split)
     return folder
+
+
+def write_coco(folder: Path) -> None:
+    """The labels of the photos as COCO's JSON as well."""
+    names = [label if isinstance(label, str) else ", ".join(label) for label in NAMES]
+    pieces = []
+    for mask in sorted((folder / "masks").glob("*.png")):
+        ids = np.asarray(Image.open(mask)).astype(int)
+        pieces.append(mask.with_suffix(".json"))
+        pieces[-1].write_text(json.dumps(to_coco(annotate(mask.name, np.where(ids == 255, -1, ids), names))))
+    (folder / "dataset").mkdir()
+    with open(folder / "dataset" / "annotations.json", "w") as file:
+        merge_coco(pieces, names, file)
 
 
 TRAINING_COMMANDS = [command for command in documented_commands() if command.startswith("accelerate launch ")]

@@ -28,9 +28,18 @@ DataSet = Annotated[
 ]
 DataRoot = Annotated[Path | None, typer.Option(help="The folder that holds the benchmarks' folders.")]
 Images = Annotated[Path | None, typer.Option(help="Instead of --dataset: a folder of images.")]
-Annotations = Annotated[Path | None, typer.Option(help="Of --images: a folder of label files of one name.")]
+Annotations = Annotated[
+    Path | None,
+    typer.Option(
+        help="Of --images: a folder of label files of the same names; or annotations: COCO's JSON, Label Studio's "
+        "export as JSON, or a YOLO segmentation folder."
+    ),
+]
 VocabularyName = Annotated[
-    str | None, typer.Option(help="Classes of other data: a text file, one a line, or a benchmark's name.")
+    str | None,
+    typer.Option(
+        help="Classes of other data: a text file, one a line, or a benchmark's name. Annotations name theirs."
+    ),
 ]
 Split = Annotated[str | None, typer.Option(help="The part of --dataset [default: its validation part].")]
 IgnoreIndex = Annotated[
@@ -237,10 +246,13 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
         ValueError: If an option is missing, or one has no effect; names them.
     """
     from catseg_hf.datasets import from_hub_dataset, load_benchmark, load_folder
+    from catseg_hf.datasets.annotations import annotation_file
     from catseg_hf.vocabularies import available_vocabularies
 
     if dataset is None:
-        needed, allowed, kind = {"images", "annotations", "vocabulary"}, {"ignore_index", "reduce_labels"}, ""
+        names_classes = options["annotations"] is not None and annotation_file(options["annotations"]) is not None
+        needed, allowed, kind = {"images", "annotations"}, {"ignore_index", "reduce_labels"}, ""
+        (allowed if names_classes else needed).add("vocabulary")
     elif dataset in available_vocabularies():
         needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"
     else:

@@ -4,6 +4,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,11 +36,13 @@ class SegmentedPhoto:
         segmentation ([`Segmentation`]): Of the photo at the size that the page shows.
         class_scores (`np.ndarray` of shape `(T, height, width)`): Smaller score maps of all classes, float16.
         limits (`tuple[float, float]`, *optional*): What [`heat_map`] takes for them.
+        size (`tuple[int, int]`): Height and width of the photo itself.
     """
 
     segmentation: Segmentation
     class_scores: np.ndarray
     limits: tuple[float, float] | None
+    size: tuple[int, int]
 
     def draw(self, visible: Sequence[int], threshold: float) -> Image.Image:
         """The overlay of some of the classes.
@@ -51,10 +54,22 @@ class SegmentedPhoto:
         Returns:
             `PIL.Image.Image`: The picture, with a legend.
         """
+        found, ids = self.segmentation, self.shown_ids(visible, threshold)
+        return overlay(found.picture, ids, found.labels, background_id=NO_CLASS)
+
+    def shown_ids(self, visible: Sequence[int], threshold: float) -> np.ndarray:
+        """Class of each pixel, where it is coloured.
+
+        Args:
+            visible (`Sequence[int]`): Ids of the classes to colour.
+            threshold (`float`): Least score of a coloured pixel.
+
+        Returns:
+            `np.ndarray` of shape `(height, width)`: At the size that the page shows; -1 for none.
+        """
         found = self.segmentation
         is_visible = np.isin(found.class_ids, visible) & (found.scores >= threshold)
-        ids = np.where(is_visible, found.class_ids, NO_CLASS)
-        return overlay(found.picture, ids, found.labels, background_id=NO_CLASS)
+        return np.where(is_visible, found.class_ids, NO_CLASS)
 
     def draw_scores(self, class_id: int) -> Image.Image:
         """The heat map of a class.
@@ -143,11 +158,11 @@ class PageModel:
         width, height = _fitted(photo.size, SCORES_SIZE)
         class_scores = self.processor.post_process_class_scores(outputs, [(height, width)])[0]
         segmentation = Segmentation(
-            "photo", picture, labels, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
+            Path(path).name, picture, labels, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
         )
         # The raw scores of MMSegmentation's models have no limits.
         limits = None if self.processor.image_processor.score_function == "softmax" else (0.0, 1.0)
-        return SegmentedPhoto(segmentation, class_scores.half().cpu().numpy(), limits)
+        return SegmentedPhoto(segmentation, class_scores.half().cpu().numpy(), limits, (photo.height, photo.width))
 
 
 def read_labels(text: str) -> list[Label]:

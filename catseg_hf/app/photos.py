@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from PIL import Image
 
+from catseg_hf.app import annotation_places
 from catseg_hf.app.outputs import ENDINGS
 
 
@@ -21,6 +22,7 @@ DEFAULT_OUTPUTS = {
     "masks": "masks",
     "rle": "rle.json",
     "json": "segmentation.json",
+    **annotation_places.DEFAULT_OUTPUTS,
 }
 # Files in folders with other endings are left alone.
 PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -54,7 +56,7 @@ def find_photos(
         output (`Path`, *optional*):
             For a single photo a file, for several or a folder a folder, in which each photo gets its own name with the
             ending of the format, in the same subfolders.
-        formats (`Sequence[str]`): Keys of [`ENDINGS`].
+        formats (`Sequence[str]`): What to write.
 
     Returns:
         `tuple[list[Photo], dict[str, str], Path]`: The photos, the reason for each that cannot be segmented by its
@@ -64,7 +66,7 @@ def find_photos(
         ValueError: If `output` cannot be used.
     """
     inputs = list(dict.fromkeys(inputs))
-    if len(inputs) == 1 and not os.path.isdir(inputs[0]):
+    if is_one_photo(inputs):
         return _single_photo(inputs[0], output, formats)
 
     output = Path("segmented") if output is None else output
@@ -75,11 +77,11 @@ def find_photos(
         raise ValueError(f"--output {output} is the folder of the photos: name another one.")
     photos: list[Photo] = []
     problems: dict[str, str] = {}
-    owners: dict[str, str] = {}
+    owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(output, formats)}
     # Some file systems take capital and small letters for the same.
     originals = {os.path.realpath(name).casefold() for name in inputs}
     for name, stem in _named_photos(inputs, output, problems):
-        targets = {kind: output / f"{stem}{ENDINGS[kind]}" for kind in formats}
+        targets = {kind: _target(output, stem, kind) for kind in formats}
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:
             problems[name] = f"its results would replace those of {owner}: segment it alone, or rename it."
@@ -94,14 +96,19 @@ def find_photos(
 def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tuple[list[Photo], dict[str, str], Path]:
     first = formats[0]
     output = Path(DEFAULT_OUTPUTS[first]) if output is None else output
-    if first == "masks":
+    if first in ("masks", "yolo"):
         if output.is_file():
-            raise ValueError(f"--output {output} is a file: masks go into a folder.")
+            what = "masks" if first == "masks" else "labels of YOLO"
+            raise ValueError(f"--output {output} is a file: {what} go into a folder.")
     elif output.is_dir():
         raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
     else:
         _check_ending(output, first)
-    targets = {first: output, **{kind: output.with_name(f"{output.stem}{ENDINGS[kind]}") for kind in formats[1:]}}
+    endings = {**ENDINGS, **annotation_places.ENDINGS}
+    targets = {first: output, **{kind: output.with_name(f"{output.stem}{endings[kind]}") for kind in formats[1:]}}
+    if "yolo" in targets:
+        stem = dict(_named_photos([name], output, {})).get(name, Path("photo"))
+        targets["yolo"] = annotation_places.target_in_folder(targets["yolo"], stem, "yolo")
     if len(set(targets.values())) < len(targets):
         raise ValueError(f"--output {output} does not fit its formats {', '.join(formats)}: two would share a file.")
     if any(os.path.realpath(path) == os.path.realpath(name) for path in targets.values()):
@@ -111,8 +118,14 @@ def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tup
     return [Photo(name, targets)], {}, output
 
 
+def _target(output: Path, stem: Path, kind: str) -> Path:
+    if kind in ENDINGS:
+        return output / f"{stem}{ENDINGS[kind]}"
+    return annotation_places.target_in_folder(output, stem, kind)
+
+
 def _check_ending(output: Path, kind: str) -> None:
-    if kind in ("rle", "json"):
+    if kind not in ("overlay", "label-map"):
         return
     Image.init()
     known = Image.registered_extensions().get(output.suffix.lower())
@@ -158,6 +171,18 @@ def _photos_in(folder: Path, output: Path) -> Iterator[Path]:
                 yield Path(place, name)
 
 
+def is_one_photo(inputs: Sequence[str]) -> bool:
+    """Whether a command names a single photo, and not several or a folder.
+
+    Args:
+        inputs (`Sequence[str]`): As for [`find_photos`].
+
+    Returns:
+        `bool`
+    """
+    return len(set(inputs)) == 1 and not os.path.isdir(inputs[0])
+
+
 def is_url(name: str) -> bool:
     """Whether a photo comes from the web.
 
@@ -170,4 +195,4 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
-__all__ = ["PHOTO_ENDINGS", "STDIN", "Photo", "find_photos", "is_url"]
+__all__ = ["PHOTO_ENDINGS", "STDIN", "Photo", "find_photos", "is_one_photo", "is_url"]

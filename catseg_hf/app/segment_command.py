@@ -1,19 +1,25 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg segment`: its options, and what it says when it is done. What it needs further is imported when it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from catseg_hf.app import annotation_places
 from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
 
 
 if TYPE_CHECKING:
+    from catseg_hf.app.annotation_files import AnnotationFiles
     from catseg_hf.app.photos import Photo
     from catseg_hf.app.segmentation import Segmentation
+
+
+# Formats that say how sure the model is.
+SCORED = {"rle", "json", "coco", "label-studio", "geojson"}
 
 
 class Format(str, Enum):
@@ -24,6 +30,11 @@ class Format(str, Enum):
     MASKS = "masks"
     RLE = "rle"
     JSON = "json"
+    COCO = "coco"
+    YOLO = "yolo"
+    LABEL_STUDIO = "label-studio"
+    CVAT = "cvat"
+    GEOJSON = "geojson"
 
 
 Inputs = Annotated[
@@ -61,7 +72,9 @@ Formats = Annotated[
     typer.Option(
         "--format",
         help="overlay: a picture with a legend. label-map: a PNG of class numbers, 255 for none. masks: a folder "
-        "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. Give the "
+        "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. coco, yolo, "
+        "label-studio, cvat and geojson: annotations for other tools, of a folder in one file where the format has "
+        "that. Give the "
         "option again for several formats: --output names the first, the others lie beside it.",
         show_default="overlay",
     ),
@@ -80,6 +93,27 @@ NumWorkers = Annotated[
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out photos whose results are there: goes on after a stop.")
 ]
+MinArea = Annotated[
+    int, typer.Option(min=0, help="Annotations: leave out parts, and fill holes, of fewer pixels than this.")
+]
+Simplify = Annotated[
+    float, typer.Option(min=0, help="Annotations: simplify outlines by up to about so many pixels; 0 is exact.")
+]
+FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Annotations: parts without their holes.")]
+Shapes = Annotated[
+    Literal["polygons", "rle"],
+    typer.Option(help="Annotations: polygons, or run lengths (coco, label-studio's brush, cvat's masks)."),
+]
+Each = Annotated[
+    Literal["part", "class"], typer.Option(help="Annotations: one for each connected part, or for each class.")
+]
+ImageUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="Of label-studio: what the addresses of photos start with, before their paths in the folder.",
+        show_default="Label Studio's address of local files",
+    ),
+]
 
 
 def segment(
@@ -97,29 +131,41 @@ def segment(
     batch_size: BatchSize = 1,
     num_workers: NumWorkers = 4,
     skip_existing: SkipExisting = False,
+    min_area: MinArea = 0,
+    simplify: Simplify = 0.0,
+    fill_holes: FillHoles = False,
+    shapes: Shapes = "polygons",
+    each: Each = "part",
+    image_url: ImageUrl = None,
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
 
     A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
     from catseg_hf.app.photo_segmenter import load_segmenter, segment_photos
-    from catseg_hf.app.photos import find_photos
+    from catseg_hf.app.photos import find_photos, is_one_photo
 
     classes = read_labels(labels, labels_file)
     if background is not None and threshold is None:
         raise ValueError("--background is the class of the pixels below --threshold: give that too.")
     kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
+    shape_options = {"min_area": min_area, "simplify": simplify, "fill_holes": fill_holes}
+    shape_options |= {"shapes": shapes, "each": each}
     photos, problems, output = find_photos(inputs, output, kinds)
+    folder = None if is_one_photo(inputs) else output
+    files = annotation_files(kinds, shape_options, folder, image_url, skip_existing)
     is_single = len(photos) + len(problems) == 1
     left = [photo for photo in photos if not (skip_existing and photo.is_done)]
-    options = {"threshold": threshold, "background": background, "need_scores": bool({"rle", "json"} & {*kinds})}
+    options = {"threshold": threshold, "background": background, "need_scores": bool(SCORED & {*kinds})}
     options["compiles"] = compile
     if len(left) == 1:
         num_workers = 0  # there is nothing to do beside it
     segmented = segment_photos(
         left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size, num_workers
     )
-    num_written, last = write_results(segmented, num_workers)
+    num_written, last = write_results(segmented, num_workers, files)
+    if files is not None:
+        files.finish()
 
     if not is_single:
         skipped = f", {len(photos) - len(left)} were there already" if len(left) < len(photos) else ""
@@ -133,13 +179,14 @@ def segment(
 
 
 def write_results(
-    segmented: "Iterable[tuple[Photo, Segmentation]]", num_workers: int = 0
+    segmented: "Iterable[tuple[Photo, Segmentation]]", num_workers: int = 0, files: "AnnotationFiles | None" = None
 ) -> "tuple[int, tuple[Photo, Segmentation] | None]":
     """Writes photos to their targets, each as soon as it is segmented.
 
     Args:
         segmented (`Iterable[tuple[Photo, Segmentation]]`): Photos with their segmentations.
         num_workers (`int`, *optional*, defaults to 0): Threads that write.
+        files ([`AnnotationFiles`], *optional*): What writes the formats that hold annotations.
 
     Returns:
         `tuple[int, tuple[Photo, Segmentation] | None]`: How many there were, and the last of them.
@@ -155,8 +202,11 @@ def write_results(
 
     def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
         photo, result = photo_and_result
+        if files is not None:
+            files.write(result, photo.targets)
         for kind, path in photo.targets.items():
-            write_result(result, kind, path)
+            if files is None or kind not in files.kinds:
+                write_result(result, kind, path)
         done.append(photo.name)
         return photo_and_result
 
@@ -169,6 +219,41 @@ def write_results(
         typer.echo(f"Interrupted after {len(done)} photos. With --skip-existing the command goes on.", err=True)
         raise typer.Exit(130) from None
     return len(done), last
+
+
+def annotation_files(
+    formats: Sequence[str], options: dict[str, Any], folder: Path | None, image_url: str | None, goes_on: bool
+) -> "AnnotationFiles | None":
+    """What writes annotations.
+
+    Args:
+        formats (`Sequence[str]`): All formats.
+        options (`dict`): Arguments of [`AnnotationOptions`].
+        folder (`Path`, *optional*): As [`AnnotationFiles`] takes it, like what follows.
+        image_url (`str`, *optional*): The option `--image-url`.
+        goes_on (`bool`): The option `--skip-existing`.
+
+    Returns:
+        [`AnnotationFiles`], *optional*: `None` without a format of annotations.
+
+    Raises:
+        ValueError: If an option has no effect, a format cannot hold what they ask for, or libraries are missing.
+    """
+    kinds = [kind for kind in formats if kind in annotation_places.ENDINGS]
+    if image_url is not None and "label-studio" not in kinds:
+        raise ValueError("--image-url is for --format label-studio: give that too.")
+    if not kinds:
+        given = [name for name, value in options.items() if value not in (0, "polygons", "part")]
+        if given:
+            listed = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(f"{listed}: without effect on {', '.join(formats)}; give a --format of annotations too.")
+        return None
+    try:
+        from catseg_hf.annotations import AnnotationOptions
+        from catseg_hf.app.annotation_files import AnnotationFiles
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    return AnnotationFiles(kinds, AnnotationOptions(**options), folder, image_url, goes_on)
 
 
 def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[str]] | None:
@@ -205,7 +290,8 @@ def summary(photo: "Photo", result: "Segmentation") -> str:
     """
     found = sorted(result.segments(), key=lambda segment: -segment["area"])
     lines = [f"{segment['share']:6.1%}  {segment['label']}" for segment in found]
-    return "\n".join([*lines, *(f"Wrote {path}" for path in photo.targets.values())])
+    targets = (annotation_places.shown_target(path, kind) for kind, path in photo.targets.items())
+    return "\n".join([*lines, *(f"Wrote {path}" for path in targets)])
 
 
 def problem_list(problems: dict[str, str]) -> str:

@@ -3,13 +3,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from catseg_hf.prompts_catseg import Label
 
+
+if TYPE_CHECKING:
+    from catseg_hf.annotations import AnnotatedPhoto, AnnotationOptions
 
 # Id of pixels without a class.
 NO_CLASS = -1
@@ -85,6 +89,90 @@ class Segmentation:
                 segment["score"] = round(float(totals[index] / areas[index]), 6)
             segments.append(segment)
         return segments
+
+    def annotate(self, options: "AnnotationOptions | None" = None, file_name: str | None = None) -> "AnnotatedPhoto":
+        """Outlines of the connected parts, or of the classes, for annotation tools.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How they are made.
+            file_name (`str`, *optional*): Path of the photo for the tools; by default the last part of `name`.
+
+        Returns:
+            [`AnnotatedPhoto`]: For the functions of `catseg_hf.annotations`.
+
+        Raises:
+            ImportError: If the libraries for it are not installed.
+        """
+        from catseg_hf.annotations import annotate
+
+        file_name = PurePath(self.name).name if file_name is None else file_name
+        return annotate(file_name, self.class_ids, self.names, self.scores, options)
+
+    def to_coco(self, options: "AnnotationOptions | None" = None) -> dict[str, Any]:
+        """COCO's format; see [`to_coco`] of `catseg_hf.annotations`.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How annotations are made.
+
+        Returns:
+            `dict`: `images`, `annotations` and `categories`.
+        """
+        from catseg_hf.annotations import to_coco
+
+        return to_coco(self.annotate(options))
+
+    def to_yolo(self, options: "AnnotationOptions | None" = None) -> str:
+        """YOLO's segmentation format; see [`to_yolo`] of `catseg_hf.annotations`.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How annotations are made.
+
+        Returns:
+            `str`: The text file of the photo.
+        """
+        from catseg_hf.annotations import to_yolo
+
+        return to_yolo(self.annotate(options))
+
+    def to_label_studio(self, image: str, options: "AnnotationOptions | None" = None) -> list[dict[str, Any]]:
+        """A task of Label Studio; see [`to_label_studio`] of `catseg_hf.annotations`.
+
+        Args:
+            image (`str`): URL of the photo.
+            options ([`AnnotationOptions`], *optional*): How annotations are made.
+
+        Returns:
+            `list[dict]`: The task with a prediction.
+        """
+        from catseg_hf.annotations import to_label_studio
+
+        return to_label_studio(self.annotate(options), image)
+
+    def to_cvat(self, options: "AnnotationOptions | None" = None) -> str:
+        """CVAT's XML 1.1 for images; see [`to_cvat`] of `catseg_hf.annotations`.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How annotations are made.
+
+        Returns:
+            `str`: The file of the photo.
+        """
+        from catseg_hf.annotations import to_cvat
+
+        return to_cvat(self.annotate(options))
+
+    def to_geojson(self, options: "AnnotationOptions | None" = None) -> dict[str, Any]:
+        """GeoJSON in pixels; see [`to_geojson`] of `catseg_hf.annotations`.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How annotations are made.
+
+        Returns:
+            `dict`: A `FeatureCollection`.
+        """
+        from catseg_hf.annotations import to_geojson
+
+        return to_geojson(self.annotate(options))
 
 
 __all__ = ["NO_CLASS", "Segmentation", "label_name"]

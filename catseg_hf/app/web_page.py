@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 import catseg_hf
+from catseg_hf.app.page_annotations import FORMAT_NAMES, annotation_download
 from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels
 from catseg_hf.app.photo_reading import MAX_BYTES
 from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
@@ -17,6 +18,8 @@ from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
 
 try:
     import gradio as gr
+    from gradio.processing_utils import save_bytes_to_cache
+    from gradio.utils import get_upload_folder
 except ImportError as error:
     raise ImportError('The web page needs Gradio: `pip install "catseg-hf[demo]"`.') from error
 
@@ -65,6 +68,8 @@ class _Answer(NamedTuple):
     threshold: gr.Slider
     scores: gr.Image
     choice: gr.Dropdown
+    format: gr.Dropdown
+    file: gr.DownloadButton
 
 
 def build_page(model_name: str) -> gr.Blocks:
@@ -134,10 +139,15 @@ def _add_answer() -> _Answer:
             threshold = gr.Slider(
                 0, 1, value=0, step=0.01, label="Threshold", info="Pixels that score less stay uncoloured"
             )
+            formats = [(name, kind) for kind, name in FORMAT_NAMES.items()]
+            format = gr.Dropdown(
+                formats, label="Annotations", info="Outlines of what is coloured, for other tools", visible=False
+            )
+            file = gr.DownloadButton(visible=False)
         with gr.Column(min_width=300):
             scores = gr.Image(**SHOWN, label="Heat map", alt_text="Where a label scores high", elem_id="heat-map")
             choice = gr.Dropdown(label="Heat map", info="Choose a label, or click in the other picture", visible=False)
-    return _Answer(notice, picture, toggles, threshold, scores, choice)
+    return _Answer(notice, picture, toggles, threshold, scores, choice, format, file)
 
 
 # ---- what happens ---------------------------------------------------------------------------------------------------
@@ -159,6 +169,7 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
             gr.CheckboxGroup(choices, value=found, visible=True),
             gr.Dropdown(names, value=0, visible=True),
             result.draw_scores(0),
+            *_no_file(),
         )
 
     chosen = [] if request.example_chosen is None else [request.example_chosen]
@@ -166,7 +177,8 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
         event(
             _shows_errors(segment),
             [request.photo, request.labels, answer.threshold],
-            [result, answer.notice, answer.picture, answer.toggles, answer.choice, answer.scores],
+            [result, answer.notice, answer.picture, answer.toggles, answer.choice, answer.scores]
+            + [answer.format, answer.file],
             scroll_to_output=True,
             show_progress_on=answer.picture,
             # One photo at a time, whichever way it is asked for.
@@ -177,15 +189,31 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
 
 
 def _answer_clicks(answer: _Answer, result: gr.State) -> None:
-    """Has toggles, threshold, a click in the overlay, and the choice of a label change the pictures."""
+    """Has toggles, threshold, a click in the overlay, and the choice of a label or a format do what they are for."""
+    shown = [result, answer.toggles, answer.threshold]
     for event in (answer.toggles.input, answer.threshold.input):
-        event(_draw, [result, answer.toggles, answer.threshold], answer.picture, **QUICK)
+        event(_draw, shown, [answer.picture, answer.format, answer.file], **QUICK)
+    answer.format.input(_shows_errors(_offer_file), [answer.format, *shown], answer.file, **QUICK)
     answer.picture.select(_choose_at, result, [answer.choice, answer.scores], **QUICK)
     answer.choice.input(_draw_scores, [result, answer.choice], answer.scores, **QUICK)
 
 
-def _draw(result: SegmentedPhoto | None, visible: list[int], threshold: float) -> Image.Image | None:
-    return None if result is None else result.draw(visible, threshold)
+def _draw(result: SegmentedPhoto | None, visible: list[int], threshold: float) -> tuple[Any, ...]:
+    return (gr.skip(),) * 3 if result is None else (result.draw(visible, threshold), *_no_file())
+
+
+def _no_file() -> tuple[gr.Dropdown, gr.DownloadButton]:
+    """No format is chosen: a file would be of what was shown before."""
+    return gr.Dropdown(value=None, visible=True), gr.DownloadButton(visible=False)
+
+
+def _offer_file(kind: str | None, result: SegmentedPhoto | None, visible: list[int], threshold: float) -> Any:
+    if kind is None or result is None:
+        return gr.DownloadButton(visible=False)
+    name, content = annotation_download(result, kind, visible, threshold)
+    # In Gradio's own folder, where it is deleted after an hour.
+    path = save_bytes_to_cache(content, name, get_upload_folder())
+    return gr.DownloadButton(f"Download {name}", value=path, visible=True)
 
 
 def _choose_at(result: SegmentedPhoto | None, place: gr.SelectData) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL.Image
 
+from catseg_hf.datasets.annotations import annotation_file, load_annotations
 from catseg_hf.datasets.files import FileReader, read_label_image, single_channel
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, StoredIds, make_sample
 from catseg_hf.prompts_catseg import parse_labels
@@ -29,12 +30,12 @@ Vocabulary = str | os.PathLike[str] | Sequence[str | Sequence[str]]
 def load_folder(
     images: str | os.PathLike[str],
     labels: str | os.PathLike[str],
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | None = None,
     *,
     ignore_index: int = 255,
     reduce_labels: bool = False,
 ) -> SegmentationDataset:
-    """A folder of images and a folder of label files with the same names.
+    """A folder of images with a folder of label files of the same names, or with annotations.
 
     Args:
         images (`str` or `os.PathLike`):
@@ -42,29 +43,43 @@ def load_folder(
         labels (`str` or `os.PathLike`):
             Folder of the label files: PNG, BMP or TIFF with one channel of 8 or 16 bits, gray or with a palette, each
             of the size of its image. `a/b.jpg` belongs to `a/b.png`. Files without an image are not used.
+            Or annotations: COCO's JSON with polygons or run lengths, an export of Label Studio as JSON with polygons or
+            brush, or a YOLO segmentation folder, named by it or its `data.yaml`. Of COCO's and Label Studio's, only the
+            images in the file are used. Later annotations cover earlier ones, and pixels without any are not scored.
         vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
             The classes in the order of their ids: a list as [`CatSegProcessor`] takes it, the path of a text file with
             one class a line (` | ` separates synonyms, `#` starts a comment), or the name of a shipped vocabulary.
+            Classes of annotations are found by any of their names; without a vocabulary, they are those of the file.
         ignore_index (`int`, *optional*, defaults to 255):
             Value of the pixels that are not scored, from 0 to 65535.
         reduce_labels (`bool`, *optional*, defaults to `False`):
-            Whether 0 means "not scored", too, and the first class is 1.
+            Whether 0 means "not scored", too, and the first class is 1; for label files.
 
     Returns:
         [`SegmentationDataset`]: The data set, in the order of the names, named after the folder of the images.
 
     Raises:
-        ValueError: If `vocabulary` is wrong or `ignore_index` is out of range.
+        ValueError: If `vocabulary` is wrong or missing, `ignore_index` is out of range, or annotations cannot be used.
         OSError: If a folder is missing or has no images, or images have no labels; the message names them.
     """
     image_folder, label_folder = Path(images).expanduser(), Path(labels).expanduser()
+    annotations = annotation_file(label_folder)
     for argument, folder in (("images", image_folder), ("labels", label_folder)):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"`{argument}` {str(folder)!r} is no folder.")
+        if not folder.is_dir() and not (folder is label_folder and annotations):
+            kind = "folder" if argument == "images" else "folder and no annotation file"
+            raise FileNotFoundError(f"`{argument}` {str(folder)!r} is no {kind}.")
     image_files = _files_by_stem(image_folder, IMAGE_SUFFIXES)
-    label_files = _files_by_stem(label_folder, LABEL_SUFFIXES)
     if not image_files:
         raise FileNotFoundError(f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}.")
+    if annotations is not None:
+        if reduce_labels:
+            raise ValueError("`reduce_labels` is for label files: annotations name their classes.")
+        chosen = None if vocabulary is None else classes_and_ids(vocabulary, ignore_index, False)[0]
+        files = [Path(file).as_posix() for file in image_files.values()]
+        return load_annotations(image_folder, sorted(files), annotations, chosen, ignore_index)
+    if vocabulary is None:
+        raise ValueError("Label files hold numbers: give the `vocabulary` that these stand for.")
+    label_files = _files_by_stem(label_folder, LABEL_SUFFIXES)
     missing = [stem for stem in image_files if stem not in label_files]
     if missing:
         raise FileNotFoundError(

@@ -139,17 +139,32 @@ def paint_annotations(height: int, width: int, annotations: list[tuple[int, dict
     """
     values = np.zeros((height, width), dtype=np.int32)
     for category, encoded in annotations:
-        if list(encoded["size"]) != [height, width]:
-            raise ValueError(f"has a mask of size {encoded['size']} for an image of size {[height, width]}.")
-        counts = encoded["counts"]
-        if isinstance(counts, str):
-            counts = _decompress_counts(counts)
-        if sum(counts) != height * width or min(counts) < 0:
-            raise ValueError(f"has a damaged mask: its runs do not add up to {height} x {width} pixels.")
-        # Column by column, runs of pixels that are off and on take turns.
-        mask = np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-        values[mask] = category
+        values[decode_mask(height, width, encoded)] = category
     return values
+
+
+def decode_mask(height: int, width: int, encoded: dict[str, Any]) -> np.ndarray:
+    """A mask from COCO's run-length encoding.
+
+    Args:
+        height, width (`int`): Size of the image.
+        encoded (`dict`): `size`, and `counts` as a compressed string or a list of numbers.
+
+    Returns:
+        `np.ndarray` of shape `(height, width)`: True inside.
+
+    Raises:
+        ValueError: If the mask is damaged, which `pycocotools` does not notice, or of another size.
+    """
+    if list(encoded["size"]) != [height, width]:
+        raise ValueError(f"has a mask of size {encoded['size']} for an image of size {[height, width]}.")
+    counts = encoded["counts"]
+    if isinstance(counts, str):
+        counts = _decompress_counts(counts)
+    if sum(counts) != height * width or min(counts) < 0:
+        raise ValueError(f"has a damaged mask: its runs do not add up to {height} x {width} pixels.")
+    # Column by column, runs of pixels that are off and on take turns.
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 
 
 def _decompress_counts(text: str) -> list[int]:

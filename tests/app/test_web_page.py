@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import gradio as gr
 import httpx
@@ -214,6 +215,46 @@ def test_photo_labels_toggles_threshold_and_heat_maps(visit: Open, photo: Image.
     assert len(network_runs) == 1
 
 
+def test_annotations_of_what_is_shown_are_a_download(visit: Open, photo: Image.Image) -> None:
+    pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
+    _, ids, scores, _ = segmented(photo, LABELS)
+    page = visit()
+    upload(page, png(photo), "my photo.png")
+    ask(page, ", ".join(LABELS))
+    expect(page.locator("#overlay img")).to_be_visible()
+    choice, button = page.get_by_role("combobox", name="Annotations"), page.get_by_text("Download ")
+    expect(button).to_have_count(0)
+
+    def chosen(name: str, file: str) -> bytes:
+        choice.click()
+        page.get_by_role("option", name=name, exact=True).click()
+        expect(button).to_have_text(f"Download {file}")
+        with page.expect_download() as download:
+            button.click()
+        assert download.value.suggested_filename == file
+        return Path(download.value.path()).read_bytes()
+
+    content = json.loads(chosen("COCO", "annotations.json"))
+    assert content["images"] == [{"id": 1, "file_name": "my photo.png", "height": 160, "width": 256}]
+    areas = [
+        sum(each["area"] for each in content["annotations"] if each["category_id"] == index) for index in (1, 2, 3)
+    ]
+    # A pixel of the photo is 16 of the picture on the page.
+    np.testing.assert_allclose(areas, torch.bincount(ids.flatten(), minlength=3) / 16, atol=0.5)
+    with ZipFile(io.BytesIO(chosen("YOLO", "yolo.zip"))) as archive:
+        assert {*archive.namelist()} == {"labels/my photo.txt", "data.yaml"}
+
+    # What changes the picture takes the offer back; then only what is shown counts.
+    number = page.get_by_role("spinbutton", name="Threshold")
+    number.fill("0.5")
+    number.press("Tab")
+    expect(button).to_have_count(0)
+    expect(choice).to_have_value("")
+    content = json.loads(chosen("COCO", "annotations.json"))
+    total = sum(each["area"] for each in content["annotations"])
+    assert total == pytest.approx((scores >= 0.5).sum().item() / 16, abs=0.5) and total < sum(areas)
+
+
 def inner_pixel(ids: torch.Tensor) -> tuple[int, int]:
     """Row and column of a pixel amid others of its class, which is not the first: clicks are rounded."""
     largest = torch.nn.functional.max_pool2d(ids[None].float(), 9, stride=1, padding=4)[0]
@@ -343,7 +384,7 @@ def test_files_of_the_server_stay_there(address: str, tmp_path: Path) -> None:
     client = httpx.Client(base_url=f"{address}gradio_api/", trust_env=False, timeout=TIMEOUT / 1000)
     (uploaded,) = client.post("upload", files={"files": ("a.png", secret.read_bytes())}).json()
     functions = httpx.get(f"{address}config", trust_env=False).json()["dependencies"]
-    segment = next(function["id"] for function in functions if len(function["outputs"]) == 6)
+    segment = next(function["id"] for function in functions if len(function["outputs"]) == 8)
     results = []
     for path in (uploaded, str(secret)):
         data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "red, ground", 0]
@@ -360,7 +401,7 @@ def test_files_of_the_server_stay_there(address: str, tmp_path: Path) -> None:
 def test_clicks_beside_the_photo_mean_nothing() -> None:
     ids = np.array([[0, 1]] * 20).repeat(50, axis=1)
     segmentation = Segmentation("photo", Image.new("RGB", (100, 20)), ["a", "b"], ids, np.ones((20, 100)))
-    photo = SegmentedPhoto(segmentation, np.zeros((2, 5, 25), dtype=np.float16), (0.0, 1.0))
+    photo = SegmentedPhoto(segmentation, np.zeros((2, 5, 25), dtype=np.float16), (0.0, 1.0), (20, 100))
     # The picture is 160 pixels wide, with the photo in its middle and the legend below.
     assert photo.draw([0, 1], 0).width == 160
     places = {(29, 5): None, (30, 5): 0, (79, 5): 0, (80, 5): 1, (129, 19): 1, (130, 5): None, (80, 20): None}
