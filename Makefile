@@ -23,7 +23,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,train,eval,demo,export,geo,video]"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 

@@ -117,11 +117,22 @@ class PhotoSegmenter:
         self, name: str, picture: Image.Image, class_ids: np.ndarray, scores: torch.Tensor | None
     ) -> Segmentation:
         values = None if scores is None else scores.float().cpu().numpy()
-        if self.threshold is not None:
-            is_background = values < self.threshold
-            class_ids = np.where(is_background, self.background_id, class_ids)
-            values = np.where(is_background, 1 - values, values)
-        return Segmentation(name, picture, self.labels, class_ids, values)
+        return Segmentation(name, picture, self.labels, *self.with_threshold(class_ids, values))
+
+    def with_threshold(self, class_ids: np.ndarray, scores: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Takes pixels their class whose score is below the threshold, if there is one.
+
+        Args:
+            class_ids (`np.ndarray`): Best class of each pixel.
+            scores (`np.ndarray`, *optional*): Its score.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray | None]`: Both, with those of the background in these places.
+        """
+        if self.threshold is None:
+            return class_ids, scores
+        is_background = scores < self.threshold
+        return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
 
 
 def segment_photos(

@@ -3,7 +3,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ DEFAULT_OUTPUTS = {
     "masks": "masks",
     "rle": "rle.json",
     "json": "segmentation.json",
+    "geojson": "segmentation.geojson",
 }
 # Files in folders with other endings are left alone.
 PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -45,7 +46,7 @@ class Photo:
 
 
 def find_photos(
-    inputs: Sequence[str], output: Path | None, formats: Sequence[str]
+    inputs: Sequence[str], output: Path | None, formats: Sequence[str], endings: Mapping[str, str] = ENDINGS
 ) -> tuple[list[Photo], dict[str, str], Path]:
     """Finds all photos and decides where their results go; no two results ever share a file.
 
@@ -54,7 +55,8 @@ def find_photos(
         output (`Path`, *optional*):
             For a single photo a file, for several or a folder a folder, in which each photo gets its own name with the
             ending of the format, in the same subfolders.
-        formats (`Sequence[str]`): Keys of [`ENDINGS`].
+        formats (`Sequence[str]`): Keys of `endings`.
+        endings (`Mapping[str, str]`, *optional*, defaults to [`ENDINGS`]): What follows a photo's name in its results.
 
     Returns:
         `tuple[list[Photo], dict[str, str], Path]`: The photos, the reason for each that cannot be segmented by its
@@ -65,7 +67,7 @@ def find_photos(
     """
     inputs = list(dict.fromkeys(inputs))
     if len(inputs) == 1 and not os.path.isdir(inputs[0]):
-        return _single_photo(inputs[0], output, formats)
+        return _single_photo(inputs[0], output, formats, endings)
 
     output = Path("segmented") if output is None else output
     if output.is_file() or output.suffix.lower() in (*PHOTO_ENDINGS, ".json"):
@@ -79,7 +81,7 @@ def find_photos(
     # Some file systems take capital and small letters for the same.
     originals = {os.path.realpath(name).casefold() for name in inputs}
     for name, stem in _named_photos(inputs, output, problems):
-        targets = {kind: output / f"{stem}{ENDINGS[kind]}" for kind in formats}
+        targets = {kind: output / f"{stem}{endings[kind]}" for kind in formats}
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:
             problems[name] = f"its results would replace those of {owner}: segment it alone, or rename it."
@@ -91,17 +93,22 @@ def find_photos(
     return photos, problems, output
 
 
-def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tuple[list[Photo], dict[str, str], Path]:
+def _single_photo(
+    name: str, output: Path | None, formats: Sequence[str], endings: Mapping[str, str]
+) -> tuple[list[Photo], dict[str, str], Path]:
     first = formats[0]
-    output = Path(DEFAULT_OUTPUTS[first]) if output is None else output
+    map_ending = Path(endings["label-map"]).suffix
+    if output is None:
+        output = Path(DEFAULT_OUTPUTS[first])
+        output = output.with_suffix(map_ending) if first == "label-map" else output
     if first == "masks":
         if output.is_file():
             raise ValueError(f"--output {output} is a file: masks go into a folder.")
     elif output.is_dir():
         raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
     else:
-        _check_ending(output, first)
-    targets = {first: output, **{kind: output.with_name(f"{output.stem}{ENDINGS[kind]}") for kind in formats[1:]}}
+        _check_ending(output, first, map_ending)
+    targets = {first: output, **{kind: output.with_name(f"{output.stem}{endings[kind]}") for kind in formats[1:]}}
     if len(set(targets.values())) < len(targets):
         raise ValueError(f"--output {output} does not fit its formats {', '.join(formats)}: two would share a file.")
     if any(os.path.realpath(path) == os.path.realpath(name) for path in targets.values()):
@@ -111,13 +118,13 @@ def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tup
     return [Photo(name, targets)], {}, output
 
 
-def _check_ending(output: Path, kind: str) -> None:
-    if kind in ("rle", "json"):
+def _check_ending(output: Path, kind: str, map_ending: str) -> None:
+    if kind not in ("overlay", "label-map"):
         return
+    if kind == "label-map" and output.suffix.lower() != map_ending:
+        raise ValueError(f"--output {output} must end in {map_ending}: other formats change class ids.")
     Image.init()
     known = Image.registered_extensions().get(output.suffix.lower())
-    if kind == "label-map" and known != "PNG":
-        raise ValueError(f"--output {output} must end in .png: other formats change class ids.")
     if known not in Image.SAVE:
         raise ValueError(f"--output {output} has no ending of a picture format: use .png, .jpg or .webp.")
 

@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
+from catseg_hf.app.segment_kinds import (
+    Bands,
+    Every,
+    Native,
+    Overlap,
+    Scale,
+    Smooth,
+    Tile,
+    ValueRange,
+    check_kind,
+)
 
 
 if TYPE_CHECKING:
+    from catseg_hf.app.photo_segmenter import PhotoSegmenter
     from catseg_hf.app.photos import Photo
     from catseg_hf.app.segmentation import Segmentation
 
@@ -24,6 +36,7 @@ class Format(str, Enum):
     MASKS = "masks"
     RLE = "rle"
     JSON = "json"
+    GEOJSON = "geojson"
 
 
 Inputs = Annotated[
@@ -97,6 +110,14 @@ def segment(
     batch_size: BatchSize = 1,
     num_workers: NumWorkers = 4,
     skip_existing: SkipExisting = False,
+    native: Native = False,
+    tile: Tile = None,
+    scale: Scale = None,
+    overlap: Overlap = 0.25,
+    bands: Bands = None,
+    value_range: ValueRange = None,
+    every: Every = 1,
+    smooth: Smooth = 0.0,
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
 
@@ -109,16 +130,31 @@ def segment(
     if background is not None and threshold is None:
         raise ValueError("--background is the class of the pixels below --threshold: give that too.")
     kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
+    large = {"tile": tile, "scale": scale, "overlap": overlap, "bands": bands, "value_range": value_range}
+    video = {"every": every, "smooth": smooth}
+    are_videos = check_kind(inputs, native, large, video)
+    options = {"threshold": threshold, "background": background, "need_scores": bool({"rle", "json"} & {*kinds})}
+    options["compiles"] = compile
+
+    def load() -> "PhotoSegmenter":
+        return load_segmenter(model, device, dtype, classes, **options)
+
+    if native:
+        from catseg_hf.app.large_images import segment_large_images
+
+        return segment_large_images(inputs, output, kinds, load, {**large, "batch_size": batch_size}, skip_existing)
+    if are_videos:
+        from catseg_hf.app.videos import segment_videos
+
+        return segment_videos(inputs, output, kinds, load, video, batch_size, skip_existing)
+    if "geojson" in kinds:
+        raise ValueError("--format geojson goes with --native.")
     photos, problems, output = find_photos(inputs, output, kinds)
     is_single = len(photos) + len(problems) == 1
     left = [photo for photo in photos if not (skip_existing and photo.is_done)]
-    options = {"threshold": threshold, "background": background, "need_scores": bool({"rle", "json"} & {*kinds})}
-    options["compiles"] = compile
     if len(left) == 1:
         num_workers = 0  # there is nothing to do beside it
-    segmented = segment_photos(
-        left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size, num_workers
-    )
+    segmented = segment_photos(left, problems, load, batch_size, num_workers)
     num_written, last = write_results(segmented, num_workers)
 
     if not is_single:
