@@ -28,6 +28,8 @@ LARGE_ENDINGS = {"overlay": ".png", "label-map": ".labels.tif", "geojson": ".geo
 TIFF_ENDINGS = (".tif", ".tiff")
 # Most pixels of the longer side of an overlay.
 OVERVIEW_SIDE = 4096
+# What is said of a file instead of stopping at it: decoders raise errors of several kinds.
+UNREADABLE = (OSError, ValueError, SyntaxError)
 
 
 def segment_large_images(
@@ -59,28 +61,22 @@ def segment_large_images(
     raster_options = {name: _numbers(options.pop(name), name) for name in ("bands", "value_range")}
     photos, problems, output = find_photos(inputs, output, formats, LARGE_ENDINGS)
     left = [photo for photo in photos if not (skip_existing and photo.is_done)]
+    is_single = len(photos) + len(problems) == 1
     segmenter = None
     for photo in left:
         try:
-            source = _open(photo.name, raster_options)
-        except ImportError as error:
-            raise ValueError(str(error)) from error
-        except Exception as error:  # decoders raise errors of all kinds on damaged files
-            problems[photo.name] = f"cannot be read in pieces: {error or type(error).__name__}"
-            continue
-        if segmenter is None:
-            segmenter = load()
-            large = LargeImageSegmenter(segmenter.model, segmenter.processor, segmenter.text_embeds, **options)
-        with closing(source):
-            try:
+            with closing(_open(photo.name, raster_options)) as source:
+                if segmenter is None:
+                    segmenter = load()
+                    parts = segmenter.model, segmenter.processor, segmenter.text_embeds
+                    large = LargeImageSegmenter(*parts, **options)
                 shares = write_large_image(segmenter, large, source, photo)
-            except (OSError, ValueError) as error:  # a damaged part, or no coordinates
-                problems[photo.name] = str(error)
-                continue
-        names = [label_name(label) for label in segmenter.labels]
-        if len(photos) + len(problems) == 1:
+        except UNREADABLE as error:
+            problems[photo.name] = f"{error or type(error).__name__}"
+            continue
+        if is_single:
             for index in np.argsort(-shares, kind="stable")[: np.count_nonzero(shares)].tolist():
-                typer.echo(f"{shares[index]:6.1%}  {names[index]}")
+                typer.echo(f"{shares[index]:6.1%}  {label_name(segmenter.labels[index])}")
         for path in photo.targets.values():
             typer.echo(f"Wrote {path}")
     if len(left) < len(photos):
@@ -138,7 +134,7 @@ def write_large_image(
         if "overlay" in files:
             overlay(picture, reduced, segmenter.labels, background_id=NO_CLASS).save(files["overlay"])
         if "geojson" in files:
-            write_geojson(files["label-map"], files["geojson"], photo.name)
+            write_geojson(files["label-map"], files["geojson"], Path(photo.name).name)
     return counts[1:] / counts.sum()
 
 

@@ -18,7 +18,7 @@ from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
 from catseg_hf.hub import find_model
-from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label
 
@@ -101,7 +101,18 @@ class PhotoSegmenter:
         Returns:
             `list[Segmentation]`: One for each.
         """
-        outputs = self.model(**prepared.inputs, text_embeds=self.text_embeds)
+        return self.segmentations(prepared, self.model(**prepared.inputs, text_embeds=self.text_embeds))
+
+    def segmentations(self, prepared: PreparedPhotos, outputs: CatSegSemanticSegmenterOutput) -> list[Segmentation]:
+        """Segmentations of photos that went through the model.
+
+        Args:
+            prepared ([`PreparedPhotos`]): The photos.
+            outputs ([`CatSegSemanticSegmenterOutput`]): What the model made of them.
+
+        Returns:
+            `list[Segmentation]`: One for each.
+        """
         sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
         if self.need_scores:
             best = self.processor.post_process_best_classes(outputs, sizes)

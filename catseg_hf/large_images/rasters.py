@@ -124,13 +124,11 @@ class RasterSource:
             is_number = np.isfinite(values).all(axis=0)
             opacity = np.where(is_number, 255 if opacity is None else opacity, 0)
             values = np.where(is_number, values, 0)
-        if self._palette is not None:
-            pixels = self._palette[values[0]]
-        else:
-            pixels = np.moveaxis(self._as_bytes(values), 0, -1)
+        is_indexed = self._palette is not None
+        pixels = self._palette[values[0]] if is_indexed else np.moveaxis(self._as_bytes(values), 0, -1)
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        if opacity is None or opacity.all() and opacity.min() == 255:
+        if opacity is None or opacity.min() == 255:
             return np.ascontiguousarray(pixels), None
         alpha = opacity[:, :, None].astype(np.float32) / 255
         return np.rint(pixels * alpha + 255 * (1 - alpha)).astype(np.uint8), opacity > 0
@@ -188,8 +186,8 @@ class RasterSource:
         block *= len(self.bands) if self._file.interleaving and self._file.interleaving.name == "pixel" else 1
         if block > MAX_BLOCK_BYTES and self._file.compression is not None:
             raise ValueError(
-                f"It is compressed in blocks of {block / 2**30:.1f} GB, so that it cannot be read in pieces: convert it "
-                "first, with `rio convert IN.tif OUT.tif --co TILED=YES`."
+                f"It is compressed in blocks of {block / 2**30:.1f} GB, so that it cannot be read in pieces: convert "
+                "it first, with `rio convert IN.tif OUT.tif --co TILED=YES`."
             )
 
 

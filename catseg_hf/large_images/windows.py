@@ -34,8 +34,8 @@ class WindowAxis:
         side (`int`): Of the windows.
         starts (`list[int]`): First pixel of each window.
         ends (`list[int]`): For each window, the first pixel that a later window touches; of the last, `length`.
-        weights (`torch.FloatTensor` of shape `(windows, side)`): How much each window counts at each of its pixels. They
-            rise and fall smoothly, and add up to one everywhere; where a window is alone, its weight is exactly one.
+        weights (`torch.FloatTensor` of shape `(windows, side)`): How much each window counts at each of its pixels.
+            They rise and fall smoothly, and add up to one everywhere; where a window is alone, its is exactly one.
     """
 
     def __init__(self, length: int, side: int, overlap: float) -> None:
