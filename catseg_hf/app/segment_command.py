@@ -42,7 +42,8 @@ class Format(str, Enum):
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="PHOTOS", help="Files, folders with all that is in them, http(s) URLs, or - for standard input."
+        metavar="PHOTOS",
+        help="Files, folders with all photos in them, http(s) URLs, or - for standard input; or videos.",
     ),
 ]
 Labels = Annotated[

@@ -19,7 +19,8 @@ def model_side(image_processor: Any) -> int:
     """
     if not image_processor.do_sliding_window or image_processor.pad_to_multiple is not None:
         return image_processor.image_size
-    return min(image_processor.size.values()) if image_processor.do_squash else image_processor.shortest_edge
+    size = image_processor.size
+    return min(size.height, size.width) if image_processor.do_squash else image_processor.shortest_edge
 
 
 class WindowAxis:
