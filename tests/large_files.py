@@ -46,7 +46,7 @@ def write_video(
     path: Path,
     times: Sequence[int] = range(0, 12 * 80, 80),
     size: tuple[int, int] = (160, 128),
-    has_sound: bool = True,
+    sound: str | None = "aac",
     noise: int = 0,
 ) -> list[np.ndarray]:
     """A video of a moving scene, with a tone. Returns its frames.
@@ -55,7 +55,7 @@ def write_video(
         path (`Path`): The file.
         times (`Sequence[int]`): Of the frames, in milliseconds.
         size (`tuple[int, int]`): Width and height.
-        has_sound (`bool`): Whether there is a tone of a second.
+        sound (`str`, *optional*): Codec of a tone of a second; `None` for a silent video.
         noise (`int`): Strength of what flickers.
     """
     import av
@@ -65,26 +65,27 @@ def write_video(
     width, height = size
     frames = []
     with av.open(str(path), "w") as container:
-        video = container.add_stream("libx264", rate=12, options={"crf": "10", "g": "4", "bf": "0"})
+        video = container.add_stream("libx264", rate=12, options={"crf": "10", "g": "4"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
-        sound = container.add_stream("aac", rate=SAMPLE_RATE) if has_sound else None
+        milliseconds = Fraction(1, 1000)  # the container may choose another unit for itself
+        video.time_base = video.codec_context.time_base = milliseconds
+        audio = container.add_stream(sound, rate=SAMPLE_RATE) if sound is not None else None
         for number, time in enumerate(times):
             shift = 0 if noise else 4 * number
             pixels = scene[shift : shift + height, shift : shift + width].astype(int)
             pixels = (pixels + random.integers(-noise, noise + 1, pixels.shape)).clip(0, 255).astype(np.uint8)
             frames.append(pixels)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = time, video.time_base
+            frame.pts, frame.time_base = time, milliseconds
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if sound is not None:
+        if audio is not None:
             tone = np.sin(np.arange(SAMPLE_RATE) / 10).astype(np.float32)[None]
             for start in range(0, SAMPLE_RATE - 1024, 1024):
                 part = av.AudioFrame.from_ndarray(tone[:, start : start + 1024], format="fltp", layout="mono")
                 part.sample_rate, part.pts, part.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
-                container.mux(sound.encode(part))
-            container.mux(sound.encode(None))
+                container.mux(audio.encode(part))
+            container.mux(audio.encode(None))
     return frames
 
 

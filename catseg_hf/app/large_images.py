@@ -132,7 +132,10 @@ def write_large_image(
                 if writer is not None:
                     writer.write(class_ids)
         if "overlay" in files:
-            overlay(picture, reduced, segmenter.labels, background_id=NO_CLASS).save(files["overlay"])
+            # Broad edges would hide what is small in an overview.
+            edge_width = 1 if picture.width < source.width else None
+            drawn = overlay(picture, reduced, segmenter.labels, background_id=NO_CLASS, edge_width=edge_width)
+            drawn.save(files["overlay"])
         if "geojson" in files:
             write_geojson(files["label-map"], files["geojson"], Path(photo.name).name)
     return counts[1:] / counts.sum()

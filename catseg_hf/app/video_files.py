@@ -12,9 +12,8 @@ from PIL import Image
 
 # Containers that hold H.264, and the sound of almost all videos.
 OUTPUT_ENDINGS = (".mkv", ".mov", ".mp4")
-# Of H.264: hardly to be told from the original. Without B-frames, frames are written in the order of their times, which
-# the containers take at any distances.
-ENCODING = {"crf": "20", "preset": "veryfast", "bf": "0"}
+# Of H.264: hardly to be told from the original, and as fast as the model is slow.
+ENCODING = {"crf": "20", "preset": "veryfast"}
 # A video that ends so many seconds before its time is cut off.
 MISSING_SECONDS = 1.0
 
@@ -152,9 +151,6 @@ class VideoWriter:
     Args:
         path (`Path`): The file, `.mp4`, `.mov` or `.mkv`.
         reader ([`VideoReader`]): The video that it goes with.
-
-    Raises:
-        ValueError: If the container cannot hold the sound.
     """
 
     def __init__(self, path: Path, reader: VideoReader) -> None:
@@ -164,15 +160,8 @@ class VideoWriter:
         self._video = None
         self._sound = None
         if reader.has_sound:
-            source = reader.container.streams.audio[0]
-            try:
-                self._sound = self._container.add_stream_from_template(source)
-            except (ValueError, self._av.error.FFmpegError) as error:
-                self._container.close()
-                raise ValueError(
-                    f"{path.suffix} cannot hold its sound ({source.codec_context.name}): name an --output that ends in "
-                    ".mkv."
-                ) from error
+            self._sound = self._container.add_stream_from_template(reader.container.streams.audio[0])
+        self._ending = path.suffix
         self._early_sound: list[Any] = []
 
     def __enter__(self) -> "VideoWriter":
@@ -203,6 +192,9 @@ class VideoWriter:
         Args:
             picture (`PIL.Image.Image`): RGB, all of one size of even numbers.
             pts (`int`): Its time, as that of [`Frame`].
+
+        Raises:
+            ValueError: If the container cannot hold the sound.
         """
         if self._video is None:
             self._start(picture)
@@ -222,6 +214,15 @@ class VideoWriter:
         # The times of the frames are kept, also where their distances vary.
         self._video.time_base = context.time_base = source.time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
+        try:
+            self._container.start_encoding()
+        except self._av.error.FFmpegError as error:
+            if self._sound is None:
+                raise
+            sound = self._reader.container.streams.audio[0].codec_context.name
+            raise ValueError(
+                f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv."
+            ) from error
         early, self._early_sound = self._early_sound, []
         for packet in early:
             self.write_sound(packet)
