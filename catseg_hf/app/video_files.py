@@ -2,6 +2,7 @@
 """Videos, read and written frame by frame with PyAV: times, sound and rotation are kept."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -65,7 +66,7 @@ class VideoReader:
             raise OSError(f"cannot be read as a video: {error.strerror}.") from error
         if not self.container.streams.video:
             self.container.close()
-            raise OSError("there are no pictures in it, only sound.")
+            raise OSError("there are no pictures in it.")
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.damages: list[str] = []
@@ -151,26 +152,41 @@ class VideoWriter:
     Args:
         path (`Path`): The file, `.mp4`, `.mov` or `.mkv`.
         reader ([`VideoReader`]): The video that it goes with.
+
+    Raises:
+        ValueError: If the container cannot hold the sound.
     """
 
     def __init__(self, path: Path, reader: VideoReader) -> None:
         self._av = load_av()
-        self._reader = reader
+        self._reader, self._ending = reader, path.suffix
         self._container = self._av.open(str(path), "w")
         self._video = None
         self._sound = None
-        if reader.has_sound:
-            self._sound = self._container.add_stream_from_template(reader.container.streams.audio[0])
-        self._ending = path.suffix
         self._early_sound: list[Any] = []
+        if reader.has_sound:
+            try:
+                self._sound = self._container.add_stream_from_template(reader.container.streams.audio[0])
+            except ValueError as error:
+                self._container.close()
+                raise self._sound_error() from error
 
     def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(self, kind: type | None, *error: object) -> None:
-        if kind is None and self._video is not None:
+        if kind is not None:
+            # That such a file cannot be completed says nothing new.
+            with suppress(self._av.error.FFmpegError):
+                self._container.close()
+            return
+        if self._video is not None:
             self._container.mux(self._video.encode(None))
         self._container.close()
+
+    def _sound_error(self) -> ValueError:
+        sound = self._reader.container.streams.audio[0].codec_context.name
+        return ValueError(f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv.")
 
     def write_sound(self, packet: Any) -> None:
         """Writes sound.
@@ -219,10 +235,7 @@ class VideoWriter:
         except self._av.error.FFmpegError as error:
             if self._sound is None:
                 raise
-            sound = self._reader.container.streams.audio[0].codec_context.name
-            raise ValueError(
-                f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv."
-            ) from error
+            raise self._sound_error() from error
         early, self._early_sound = self._early_sound, []
         for packet in early:
             self.write_sound(packet)

@@ -201,4 +201,4 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
         peaks.append(int(result.stdout.split()[-1]) / 1024)
     # The scores of all pixels at once would take 432 MB, their classes 288 MB and the pixels 108 MB more.
     print(f"Peak memory: {peaks[0]:.0f} MB for 1000 x 1000 pixels, {peaks[1]:.0f} MB for 6000 x 6000")
-    assert peaks[1] - peaks[0] < 250
+    assert peaks[1] - peaks[0] < 400  # of which GDAL's cache takes 256
