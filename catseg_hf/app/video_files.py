@@ -2,7 +2,7 @@
 """Videos, read and written frame by frame with PyAV: times, sound and rotation are kept."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -165,11 +165,8 @@ class VideoWriter:
         self._sound = None
         self._early_sound: list[Any] = []
         if reader.has_sound:
-            try:
+            with self._named_sound():
                 self._sound = self._container.add_stream_from_template(reader.container.streams.audio[0])
-            except ValueError as error:
-                self._container.close()
-                raise self._sound_error() from error
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -182,11 +179,22 @@ class VideoWriter:
             return
         if self._video is not None:
             self._container.mux(self._video.encode(None))
-        self._container.close()
+        # Some codecs are refused at the beginning of a file, others at its end, where the index is written.
+        with self._named_sound():
+            self._container.close()
 
-    def _sound_error(self) -> ValueError:
-        sound = self._reader.container.streams.audio[0].codec_context.name
-        return ValueError(f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv.")
+    @contextmanager
+    def _named_sound(self) -> Iterator[None]:
+        """Blames the sound for arguments that FFmpeg refuses."""
+        try:
+            yield
+        except ValueError as error:
+            if not self._reader.has_sound:
+                raise
+            sound = self._reader.container.streams.audio[0].codec_context.name
+            raise ValueError(
+                f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv."
+            ) from error
 
     def write_sound(self, packet: Any) -> None:
         """Writes sound.
@@ -230,12 +238,8 @@ class VideoWriter:
         # The times of the frames are kept, also where their distances vary.
         self._video.time_base = context.time_base = source.time_base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
-        try:
+        with self._named_sound():
             self._container.start_encoding()
-        except self._av.error.FFmpegError as error:
-            if self._sound is None:
-                raise
-            raise self._sound_error() from error
         early, self._early_sound = self._early_sound, []
         for packet in early:
             self.write_sound(packet)
