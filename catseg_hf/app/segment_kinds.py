@@ -9,6 +9,8 @@ import typer
 
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+# Defaults of options that always have a value.
+UNSET = {"overlap": 0.25, "every": 1, "smooth": 0.0}
 
 Native = Annotated[
     bool,
@@ -83,14 +85,10 @@ def check_kind(inputs: Sequence[str], native: bool, large: dict[str, object], vi
     if native and videos:
         raise ValueError(f"--native is for large images, and {videos[0]} is a video: leave it out.")
     for options, applies, what in ((large, native, "--native"), (video, bool(videos), "a video")):
-        given = next((name for name, value in options.items() if value not in (None, *UNSET.get(name, ()))), None)
+        given = next((name for name, value in options.items() if value != UNSET.get(name)), None)
         if given is not None and not applies:
             raise ValueError(f"--{given.replace('_', '-')} goes with {what} only.")
     return bool(videos)
-
-
-# Values that say nothing, of options that have some value always.
-UNSET = {"overlap": (0.25,), "every": (1,), "smooth": (0,)}
 
 
 __all__ = [
