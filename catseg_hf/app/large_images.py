@@ -21,6 +21,7 @@ from catseg_hf.image_reading_catseg import MAX_PIXELS
 from catseg_hf.large_images import LabelMapWriter, LargeImageSegmenter, PictureSource, RasterSource, write_geojson
 from catseg_hf.large_images.rasters import load_rasterio
 from catseg_hf.pictures import overlay
+from catseg_hf.prompts_catseg import Label
 
 
 # The formats, and what follows the image's own name in a folder of results.
@@ -65,20 +66,21 @@ def segment_large_images(
     segmenter = None
     for photo in left:
         try:
-            with closing(_open(photo.name, raster_options)) as source:
-                if segmenter is None:
-                    segmenter = load()
-                    parts = segmenter.model, segmenter.processor, segmenter.text_embeds
-                    large = LargeImageSegmenter(*parts, **options)
-                shares = write_large_image(segmenter, large, source, photo)
+            source = _open(photo.name, raster_options)
         except UNREADABLE as error:
             problems[photo.name] = f"{error or type(error).__name__}"
             continue
-        if is_single:
-            for index in np.argsort(-shares, kind="stable")[: np.count_nonzero(shares)].tolist():
-                typer.echo(f"{shares[index]:6.1%}  {label_name(segmenter.labels[index])}")
-        for path in photo.targets.values():
-            typer.echo(f"Wrote {path}")
+        with closing(source):
+            if segmenter is None:
+                segmenter = load()
+                parts = segmenter.model, segmenter.processor, segmenter.text_embeds
+                large = LargeImageSegmenter(*parts, **options)
+            try:
+                shares = write_large_image(segmenter, large, source, photo)
+            except UNREADABLE as error:
+                problems[photo.name] = f"{error or type(error).__name__}"
+                continue
+        typer.echo(_summary(photo, segmenter.labels, shares if is_single else []))
     if len(left) < len(photos):
         typer.echo(f"{len(photos) - len(left)} were there already")
     if problems:
@@ -141,9 +143,17 @@ def write_large_image(
     return counts[1:] / counts.sum()
 
 
+def _summary(photo: Photo, labels: Sequence[Label], shares: Sequence[float]) -> str:
+    """A line for each class in the image, the largest first, and one for each file."""
+    classes = sorted(zip(shares, labels, strict=False), key=lambda pair: -pair[0])
+    lines = [f"{share:6.1%}  {label_name(label)}" for share, label in classes if share]
+    return "\n".join([*lines, *(f"Wrote {path}" for path in photo.targets.values())])
+
+
 def _open(name: str, raster_options: dict[str, Any]) -> "RasterSource | PictureSource":
     """TIFF files in pieces; all others are decoded as a whole, up to the limit that holds for photos."""
     if name.lower().endswith(TIFF_ENDINGS) and name != STDIN and not is_url(name):
+        _checked_rasterio()
         return RasterSource(name, **raster_options)
     given = next((option for option, value in raster_options.items() if value is not None), None)
     if given is not None:

@@ -64,12 +64,17 @@ def segment_videos(
             typer.echo(f"The results of {video.name} were there already")
             continue
         try:
-            with VideoReader(video.name) as reader:
-                segmenter = segmenter or load()
-                write_video(segmenter, reader, video.targets, **options)
-        except (OSError, ValueError) as error:
+            reader = VideoReader(video.name)
+        except OSError as error:
             problems[video.name] = str(error)
             continue
+        with reader:
+            segmenter = segmenter or load()
+            try:
+                write_video(segmenter, reader, video.targets, **options)
+            except (OSError, ValueError) as error:
+                problems[video.name] = str(error)
+                continue
         for path in video.targets.values():
             typer.echo(f"Wrote {path}")
         if reader.damages:

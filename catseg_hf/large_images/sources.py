@@ -57,7 +57,8 @@ class PictureSource:
     georeference = None
 
     def __init__(self, picture: Image.Image) -> None:
-        self.picture = as_rgb(picture)
+        is_plain = picture.mode == "RGB" and not picture.has_transparency_data
+        self.picture = picture if is_plain else as_rgb(picture)  # not a second time in memory
         self.width, self.height = picture.size
 
     def read(self, top: int, left: int, height: int, width: int) -> tuple[np.ndarray, None]:

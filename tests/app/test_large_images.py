@@ -180,6 +180,15 @@ def test_options_without_effect_are_refused(options: tuple, message: str, catseg
     assert code == 1 and message in errors, errors
 
 
+def test_errors_of_the_model_are_not_those_of_an_image(catseg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geotiff(Path("a.tif"), 64, 64)
+    code, _, errors = catseg("segment", "a.tif", "--native", "--labels", "cat", "--model", "no-such-model")
+    assert code == 1 and "no-such-model" in errors and "a.tif" not in errors
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    code, _, errors = catseg("segment", "a.tif", "--native", *OPTIONS)
+    assert code == 1 and "a.tif: TIFF files in pieces, and georeferences, need rasterio: `pip install" in errors
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
     code = (
