@@ -13,7 +13,7 @@ FLOORS = [
     {"configuration", "vocabularies", "atomic_files"},
     {"model files"},
     {"cards", "datasets", "pictures"},
-    {"annotations", "conversion", "scenes"},
+    {"annotations", "conversion", "large_images", "scenes"},
     {"evaluation", "hub", "training"},
     {"app"},
     {"cli"},

@@ -36,13 +36,17 @@ from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.download import PUBLISHED
 from examples import benchmark
 from tests import loopback_hub as hub
+from tests.large_files import read_frames, read_label_map, write_geotiff, write_video
 from tests.mini_datasets import write_mini_benchmark
 from tests.small_evaluations import NAMES, save_small_data_set, save_small_model
 from tests.tiny_models import random_checkpoint
 
 
 ROOT = Path(__file__).parents[1]
-PAGES = [f"examples/{name}.md" for name in ("segmenting", "evaluation", "training", "sharing", "speed", "annotations")]
+PAGES = [
+    f"examples/{name}.md"
+    for name in ("segmenting", "evaluation", "training", "sharing", "speed", "annotations", "large_images", "video")
+]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
@@ -90,6 +94,8 @@ def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     for name in ("one", "two"):
         Image.effect_noise((60, 90), 60).convert("RGB").save(folder / "photos" / f"{name}.jpg")
     write_mini_benchmark("pascal_voc_20", folder / "data", number=2)
+    write_geotiff(folder / "big.tif", height=700, width=900)
+    write_video(folder / "clip.mp4")
     commands = folder / "bin"
     commands.mkdir()
     for name, module in (("python", ""), ("catseg", "-m catseg_hf.cli"), ("hf", "-m huggingface_hub.cli.hf")):
@@ -129,6 +135,9 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
             run(["sh", "-c", command], (folder, {**environment, **online}))
         assert Image.open(folder / "overlay.png").size[0] == 160
         (folder / "overlay.png").unlink()
+        assert read_label_map(folder / "overview.labels.tif").shape == (700, 900)
+        assert json.loads((folder / "overview.geojson").read_text())["features"]
+        assert len(read_frames(folder / "overlay.mp4")[0]) == 12
         metrics = json.loads((folder / "results" / "results.json").read_text())["metrics"]
         assert 0 < metrics["miou_present_in_either"] < 1
         # A model agrees with itself, as far as evaluation and segmentation cut photos into the same views.

@@ -18,7 +18,7 @@ from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
 from catseg_hf.hub import find_model
-from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label, parse_labels
 from catseg_hf.text_cleaning_catseg import clean_text
@@ -104,7 +104,18 @@ class PhotoSegmenter:
         Returns:
             `list[Segmentation]`: One for each.
         """
-        outputs = self.model(**prepared.inputs, text_embeds=self.text_embeds)
+        return self.segmentations(prepared, self.model(**prepared.inputs, text_embeds=self.text_embeds))
+
+    def segmentations(self, prepared: PreparedPhotos, outputs: CatSegSemanticSegmenterOutput) -> list[Segmentation]:
+        """Segmentations of photos that went through the model.
+
+        Args:
+            prepared ([`PreparedPhotos`]): The photos.
+            outputs ([`CatSegSemanticSegmenterOutput`]): What the model made of them.
+
+        Returns:
+            `list[Segmentation]`: One for each.
+        """
         sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
         if self.need_scores:
             best = self.processor.post_process_best_classes(outputs, sizes)
@@ -120,11 +131,22 @@ class PhotoSegmenter:
         self, name: str, picture: Image.Image, class_ids: np.ndarray, scores: torch.Tensor | None
     ) -> Segmentation:
         values = None if scores is None else scores.float().cpu().numpy()
-        if self.threshold is not None:
-            is_background = values < self.threshold
-            class_ids = np.where(is_background, self.background_id, class_ids)
-            values = np.where(is_background, 1 - values, values)
-        return Segmentation(name, picture, self.labels, class_ids, values)
+        return Segmentation(name, picture, self.labels, *self.with_threshold(class_ids, values))
+
+    def with_threshold(self, class_ids: np.ndarray, scores: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Takes pixels their class whose score is below the threshold, if there is one.
+
+        Args:
+            class_ids (`np.ndarray`): Best class of each pixel.
+            scores (`np.ndarray`, *optional*): Its score.
+
+        Returns:
+            `tuple[np.ndarray, np.ndarray | None]`: Both, with those of the background in these places.
+        """
+        if self.threshold is None:
+            return class_ids, scores
+        is_background = scores < self.threshold
+        return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
 
 
 def segment_photos(

@@ -3,7 +3,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -47,7 +47,7 @@ class Photo:
 
 
 def find_photos(
-    inputs: Sequence[str], output: Path | None, formats: Sequence[str]
+    inputs: Sequence[str], output: Path | None, formats: Sequence[str], endings: Mapping[str, str] = ENDINGS
 ) -> tuple[list[Photo], dict[str, str], Path]:
     """Finds all photos and decides where their results go; no two results ever share a file.
 
@@ -57,6 +57,7 @@ def find_photos(
             For a single photo a file, for several or a folder a folder, in which each photo gets its own name with the
             ending of the format, in the same subfolders.
         formats (`Sequence[str]`): What to write.
+        endings (`Mapping[str, str]`, *optional*, defaults to [`ENDINGS`]): What follows a photo's name in its results.
 
     Returns:
         `tuple[list[Photo], dict[str, str], Path]`: The photos, the reason for each that cannot be segmented by its
@@ -67,7 +68,7 @@ def find_photos(
     """
     inputs = list(dict.fromkeys(inputs))
     if is_one_photo(inputs):
-        return _single_photo(inputs[0], output, formats)
+        return _single_photo(inputs[0], output, formats, endings)
 
     output = Path("segmented") if output is None else output
     if output.is_file() or output.suffix.lower() in (*PHOTO_ENDINGS, ".json"):
@@ -81,7 +82,7 @@ def find_photos(
     # Some file systems take capital and small letters for the same.
     originals = {os.path.realpath(name).casefold() for name in inputs}
     for name, stem in _named_photos(inputs, output, problems):
-        targets = {kind: _target(output, stem, kind) for kind in formats}
+        targets = {kind: _target(output, stem, kind, endings) for kind in formats}
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:
             problems[name] = f"its results would replace those of {owner}: segment it alone, or rename it."
@@ -93,9 +94,14 @@ def find_photos(
     return photos, problems, output
 
 
-def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tuple[list[Photo], dict[str, str], Path]:
+def _single_photo(
+    name: str, output: Path | None, formats: Sequence[str], endings: Mapping[str, str]
+) -> tuple[list[Photo], dict[str, str], Path]:
     first = formats[0]
-    output = Path(DEFAULT_OUTPUTS[first]) if output is None else output
+    map_ending = Path(endings["label-map"]).suffix
+    if output is None:
+        output = Path(DEFAULT_OUTPUTS[first])
+        output = output.with_suffix(map_ending) if first == "label-map" else output
     if first in ("masks", "yolo"):
         if output.is_file():
             what = "masks" if first == "masks" else "labels of YOLO"
@@ -103,8 +109,8 @@ def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tup
     elif output.is_dir():
         raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
     else:
-        _check_ending(output, first)
-    endings = {**ENDINGS, **annotation_places.ENDINGS}
+        _check_ending(output, first, map_ending)
+    endings = {**annotation_places.ENDINGS, **endings}
     targets = {first: output, **{kind: output.with_name(f"{output.stem}{endings[kind]}") for kind in formats[1:]}}
     if "yolo" in targets:
         stem = dict(_named_photos([name], output, {})).get(name, Path("photo"))
@@ -118,19 +124,19 @@ def _single_photo(name: str, output: Path | None, formats: Sequence[str]) -> tup
     return [Photo(name, targets)], {}, output
 
 
-def _target(output: Path, stem: Path, kind: str) -> Path:
-    if kind in ENDINGS:
-        return output / f"{stem}{ENDINGS[kind]}"
+def _target(output: Path, stem: Path, kind: str, endings: Mapping[str, str]) -> Path:
+    if kind in endings:
+        return output / f"{stem}{endings[kind]}"
     return annotation_places.target_in_folder(output, stem, kind)
 
 
-def _check_ending(output: Path, kind: str) -> None:
+def _check_ending(output: Path, kind: str, map_ending: str) -> None:
     if kind not in ("overlay", "label-map"):
         return
+    if kind == "label-map" and output.suffix.lower() != map_ending:
+        raise ValueError(f"--output {output} must end in {map_ending}: other formats change class ids.")
     Image.init()
     known = Image.registered_extensions().get(output.suffix.lower())
-    if kind == "label-map" and known != "PNG":
-        raise ValueError(f"--output {output} must end in .png: other formats change class ids.")
     if known not in Image.SAVE:
         raise ValueError(f"--output {output} has no ending of a picture format: use .png, .jpg or .webp.")
 

@@ -10,10 +10,22 @@ import typer
 
 from catseg_hf.app import annotation_places
 from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
+from catseg_hf.app.segment_kinds import (
+    Bands,
+    Every,
+    Native,
+    Overlap,
+    Scale,
+    Smooth,
+    Tile,
+    ValueRange,
+    check_kind,
+)
 
 
 if TYPE_CHECKING:
     from catseg_hf.app.annotation_files import AnnotationFiles
+    from catseg_hf.app.photo_segmenter import PhotoSegmenter
     from catseg_hf.app.photos import Photo
     from catseg_hf.app.segmentation import Segmentation
 
@@ -40,7 +52,8 @@ class Format(str, Enum):
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="PHOTOS", help="Files, folders with all that is in them, http(s) URLs, or - for standard input."
+        metavar="PHOTOS",
+        help="Files, folders with all photos in them, http(s) URLs, or - for standard input; or videos.",
     ),
 ]
 Labels = Annotated[
@@ -137,6 +150,14 @@ def segment(
     shapes: Shapes = "polygons",
     each: Each = "part",
     image_url: ImageUrl = None,
+    native: Native = False,
+    tile: Tile = None,
+    scale: Scale = None,
+    overlap: Overlap = 0.25,
+    bands: Bands = None,
+    value_range: ValueRange = None,
+    every: Every = 1,
+    smooth: Smooth = 0.0,
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
 
@@ -151,18 +172,31 @@ def segment(
     kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
     shape_options = {"min_area": min_area, "simplify": simplify, "fill_holes": fill_holes}
     shape_options |= {"shapes": shapes, "each": each}
+    large = {"tile": tile, "scale": scale, "overlap": overlap, "bands": bands, "value_range": value_range}
+    video = {"every": every, "smooth": smooth}
+    are_videos = check_kind(inputs, native, large, video)
+    options = {"threshold": threshold, "background": background, "need_scores": bool(SCORED & {*kinds})}
+    options["compiles"] = compile
+
+    def load() -> "PhotoSegmenter":
+        return load_segmenter(model, device, dtype, classes, **options)
+
+    if native:
+        from catseg_hf.app.large_images import segment_large_images
+
+        return segment_large_images(inputs, output, kinds, load, {**large, "batch_size": batch_size}, skip_existing)
+    if are_videos:
+        from catseg_hf.app.videos import segment_videos
+
+        return segment_videos(inputs, output, kinds, load, video, batch_size, skip_existing)
     photos, problems, output = find_photos(inputs, output, kinds)
     folder = None if is_one_photo(inputs) else output
     files = annotation_files(kinds, shape_options, folder, image_url, skip_existing)
     is_single = len(photos) + len(problems) == 1
     left = [photo for photo in photos if not (skip_existing and photo.is_done)]
-    options = {"threshold": threshold, "background": background, "need_scores": bool(SCORED & {*kinds})}
-    options["compiles"] = compile
     if len(left) == 1:
         num_workers = 0  # there is nothing to do beside it
-    segmented = segment_photos(
-        left, problems, lambda: load_segmenter(model, device, dtype, classes, **options), batch_size, num_workers
-    )
+    segmented = segment_photos(left, problems, load, batch_size, num_workers)
     num_written, last = write_results(segmented, num_workers, files)
     if files is not None:
         files.finish()

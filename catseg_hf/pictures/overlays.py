@@ -24,6 +24,7 @@ def overlay(
     legend: bool = True,
     background_id: int | None = None,
     font: str | Path | None = None,
+    edge_width: int | None = None,
 ) -> Image.Image:
     """Draws a segmentation over its photo, with a legend below it that covers nothing.
 
@@ -43,6 +44,8 @@ def overlay(
         font (`str` or `Path`, *optional*):
             A TrueType font for the legend. By default Pillow's own, or, where that lacks letters of the labels, a font
             of the system that has more of them; letters that no font has are drawn as boxes.
+        edge_width (`int`, *optional*):
+            Width of the edges in pixels, 0 for none; by default a 300th of the photo's shorter side.
 
     Returns:
         `PIL.Image.Image`: The picture, RGB; with a legend it is higher than the photo, and at least 160 pixels wide.
@@ -67,7 +70,7 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise ValueError(f"`opacity` must be between 0 and 1, got {opacity}.")
     ids, entries = _classes(image, segmentation, labels, background_id)
-    picture = _painted(image, ids, labels, opacity)
+    picture = _painted(image, ids, labels, opacity, edge_width)
     return with_legend(picture, entries, font) if legend else picture
 
 
@@ -156,14 +159,21 @@ def _classes(
     return np.where(is_background, len(labels), ids).astype(np.min_scalar_type(len(labels))), entries
 
 
-def _painted(image: Image.Image, ids: np.ndarray, labels: Sequence[str | Sequence[str]], opacity: float) -> Image.Image:
+def _painted(
+    image: Image.Image,
+    ids: np.ndarray,
+    labels: Sequence[str | Sequence[str]],
+    opacity: float,
+    edge_width: int | None,
+) -> Image.Image:
     """The photo with its classes filled and edged."""
     colors = _colors_and_none(labels)
     strength = np.full(len(labels) + 1, round(opacity * 255), dtype=np.uint8)
     strength[-1] = 0
     painted = Image.fromarray(colors[ids])
     picture = Image.composite(painted, as_rgb(image), Image.fromarray(strength[ids]))
-    edges = _edges(ids, width=max(1, round(min(image.size) / 300))) & (ids < len(labels))
+    width = max(1, round(min(image.size) / 300)) if edge_width is None else edge_width
+    edges = _edges(ids, width) & (ids < len(labels))
     picture.paste(painted, mask=Image.fromarray(edges))
     return picture
 

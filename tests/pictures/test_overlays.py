@@ -26,6 +26,13 @@ def test_overlay_without_legend_blends_each_class_with_its_color() -> None:
         np.testing.assert_array_equal(picture[15, 30 * index + (29 if index < 2 else 0)], color)
 
 
+def test_the_width_of_edges_can_be_chosen() -> None:
+    ids, (left, _) = stripes(30, 90, 2), label_colors(["a", "b"])
+    for width in (0, 1, 5):
+        picture = overlay(gray(30, 90), ids, ["a", "b"], opacity=0.5, legend=False, edge_width=width)
+        assert (np.asarray(picture)[15, :45] == left).all(axis=1).sum() == width
+
+
 def test_background_keeps_its_pixels_and_stays_out_of_the_legend() -> None:
     ids = np.array(stripes(40, 300, 3))
     ids[ids == 2] = 255
