@@ -187,8 +187,8 @@ def _split_labels(labels: str, argument: str) -> list[list[str]]:
     if not labels:
         raise ValueError(f'`{argument}` is empty: give labels, such as "cat, grass".')
     if ";" not in labels:
-        return [[entry] for entry in labels.split(",")]
-    return [entry.split(",") for entry in labels.split(";")]
+        return [[entry.strip()] for entry in labels.split(",")]
+    return [[name.strip() for name in entry.split(",")] for entry in labels.split(";")]
 
 
 def _listed_labels(labels: Iterable[str | Iterable[str]], argument: str) -> list[list[str]]:

@@ -90,6 +90,7 @@ class Options:
     )
     ignore_index: int = option(255, "value of unlabelled pixels")
     reduce_labels: bool = option(False, "0 means unlabelled, too, and the first class is 1")
+    binary_masks: bool = option(False, "the label files of --images are masks of 0 and 255, of two classes")
     on_bad_sample: str = option("refuse", "with `skip`, what cannot be used is left out, with a warning and a count")
     num_workers: int = option(4, "processes that read images, for each that trains")
     mixed_precision: str | None = option(
@@ -145,6 +146,7 @@ if options.data_root:
     dataset = load_benchmark(options.dataset, options.data_root, "train")
     eval_dataset = load_benchmark(options.dataset, options.data_root, "val")
 elif options.images:
+    values["binary_masks"] = options.binary_masks
     dataset = load_folder(options.images, options.labels, options.vocabulary, **values)
     if options.eval_images:
         classes = options.vocabulary or dataset.vocabulary

@@ -48,6 +48,9 @@ IgnoreIndex = Annotated[
 ReduceLabels = Annotated[
     bool, typer.Option("--reduce-labels", help="Of other data: 0 does not count, and the first class is 1.")
 ]
+BinaryMasks = Annotated[
+    bool, typer.Option("--binary-masks", help="The label files of two classes are masks of 0 and 255.")
+]
 Output = Annotated[
     Path | None,
     typer.Option(help="Folder for results, report and progress [default: results/MODEL/DATASET-PROTOCOL]."),
@@ -82,6 +85,7 @@ def evaluate(
     split: Split = None,
     ignore_index: IgnoreIndex = None,
     reduce_labels: ReduceLabels = False,
+    binary_masks: BinaryMasks = False,
     output: Output = None,
     protocol: ProtocolName = "sliding_window",
     tta: Augmented = False,
@@ -114,6 +118,7 @@ def evaluate(
     scales = evaluation.AUGMENTATION_SCALES if tta else (1.0,)
     chosen = evaluation.Protocol(protocol, scales, flip=tta, shortest_edge=shortest_edge, longest_edge=longest_edge)
     own_data = {"images": images, "annotations": annotations, "vocabulary": vocabulary, "ignore_index": ignore_index}
+    own_data["binary_masks"] = binary_masks or None
     data = load_data_set(dataset, data_root=data_root, split=split, reduce_labels=reduce_labels or None, **own_data)
 
     state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
@@ -251,7 +256,7 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
 
     if dataset is None:
         names_classes = options["annotations"] is not None and annotation_file(options["annotations"]) is not None
-        needed, allowed, kind = {"images", "annotations"}, {"ignore_index", "reduce_labels"}, ""
+        needed, allowed, kind = {"images", "annotations"}, {"ignore_index", "reduce_labels", "binary_masks"}, ""
         (allowed if names_classes else needed).add("vocabulary")
     elif dataset in available_vocabularies():
         needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"

@@ -3,6 +3,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -55,7 +56,8 @@ def find_photos(
         inputs (`Sequence[str]`): Files, folders (with all that is in them), `http(s)` URLs, or `"-"`.
         output (`Path`, *optional*):
             For a single photo a file, for several or a folder a folder, in which each photo gets its own name with the
-            ending of the format, in the same subfolders.
+            ending of the format, in the same subfolders. Photos that differ only in their ending keep it: results of
+            `dup.jpg` and `dup.png` are `dup.jpg.png` and `dup.png.png`.
         formats (`Sequence[str]`): What to write.
         endings (`Mapping[str, str]`, *optional*, defaults to [`ENDINGS`]): What follows a photo's name in its results.
 
@@ -81,7 +83,14 @@ def find_photos(
     owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(output, formats)}
     # Some file systems take capital and small letters for the same.
     originals = {os.path.realpath(name).casefold() for name in inputs}
-    for name, stem in _named_photos(inputs, output, problems):
+    named = list(_named_photos(inputs, output, problems))
+    shared = Counter(str(stem).casefold() for _, stem in named)
+    for name, stem in named:
+        # But for YOLO, whose tools find labels by the stem alone.
+        if shared[str(stem).casefold()] > 1 and not is_url(name) and "yolo" not in formats:
+            stem = stem.with_name(
+                Path(name).name
+            )  # two photos of one name keep their endings: dup.jpg.png, dup.png.png
         targets = {kind: _target(output, stem, kind, endings) for kind in formats}
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:

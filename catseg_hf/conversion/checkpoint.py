@@ -45,11 +45,19 @@ TRAINING_STATE_TYPES = (
 
 
 def _load_pickle(path: Path) -> Any:
+    is_archive = zipfile.is_zipfile(path)
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # which torch does not do
+        if damaged is not None:
+            raise ConversionError(
+                f"{path} is damaged: the content of {damaged!r} in it does not match its checksum. Download it again."
+            )
     stand_ins = [(_Ignored, name) for name in TRAINING_STATE_TYPES]
     with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of other programs, which get an error of their own
         # Files in the format before PyTorch 1.6 are no zip archives and cannot be mapped.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from .convert import convert_checkpoint
 from .errors import ConversionError
+from .released import file_digest
 
 
 DOWNLOAD_CHUNK = 2**20
@@ -81,6 +82,7 @@ def load_original(name: str, cache_dir: str | os.PathLike | None = None) -> Path
         checkpoint, revision = _fetch(PUBLISHED[name], cache)
         folder = cache / "converted" / f"{name}-{revision}-{_package_version()}"
         if not (folder / "config.json").is_file():
+            _check_digest(checkpoint)
             convert_checkpoint(checkpoint, folder, released=name)
     return folder
 
@@ -100,7 +102,22 @@ def fetch_original(name: str, cache_dir: str | os.PathLike | None = None) -> Pat
     """
     cache = _cache(name, cache_dir)
     with FileLock(cache / f".{name}.lock"):
-        return _fetch(PUBLISHED[name], cache)[0]
+        checkpoint = _fetch(PUBLISHED[name], cache)[0]
+        _check_digest(checkpoint)
+    return checkpoint
+
+
+def _check_digest(path: Path) -> None:
+    """Compares a file of the Hub's cache with the SHA-256 that the Hub's reply carried, which is its blob's name."""
+    blob = path.resolve()
+    if blob.parent.name != "blobs" or len(blob.name) != 64:  # put there by hand, or a small file, which has none
+        return
+    digest = file_digest(blob)
+    if digest != blob.name:
+        raise ConversionError(
+            f"{path} is damaged: its SHA-256 starts with {digest[:16]}, and that of the Hub's file with "
+            f"{blob.name[:16]}. Delete {blob} and call this again."
+        )
 
 
 def _cache(name: str, cache_dir: str | os.PathLike | None) -> Path:

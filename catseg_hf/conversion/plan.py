@@ -202,7 +202,17 @@ def convert_tensors(
 
     Returns:
         `dict[str, torch.Tensor]`: Complete for `load_state_dict(strict=True)`.
+
+    Raises:
+        ConversionError: If a weight is not of floating point; the message names it.
     """
+    for key in dict.fromkeys(move.source for move in plan.moves):
+        if key in tensors and not tensors[key].is_floating_point():
+            kind = str(tensors[key].dtype).removeprefix("torch.")
+            raise ConversionError(
+                f"{key!r} holds {kind} numbers, where weights of floating point belong: the checkpoint is damaged, or "
+                "quantized, or of another kind of model."
+            )
     converted = apply_moves(plan.moves, tensors)
     converted.update({key: added_tensor(key, plan) for key in plan.added})
     return {

@@ -34,6 +34,7 @@ def load_folder(
     *,
     ignore_index: int = 255,
     reduce_labels: bool = False,
+    binary_masks: bool = False,
 ) -> SegmentationDataset:
     """A folder of images with a folder of label files of the same names, or with annotations.
 
@@ -54,6 +55,9 @@ def load_folder(
             Value of the pixels that are not scored, from 0 to 65535.
         reduce_labels (`bool`, *optional*, defaults to `False`):
             Whether 0 means "not scored", too, and the first class is 1; for label files.
+        binary_masks (`bool`, *optional*, defaults to `False`):
+            Whether label files are masks of 0 and 255, the first and the second of two classes, so that all pixels are
+            scored.
 
     Returns:
         [`SegmentationDataset`]: The data set, in the order of the names, named after the folder of the images.
@@ -72,8 +76,8 @@ def load_folder(
     if not image_files:
         raise FileNotFoundError(f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}.")
     if annotations is not None:
-        if reduce_labels:
-            raise ValueError("`reduce_labels` is for label files: annotations name their classes.")
+        if reduce_labels or binary_masks:
+            raise ValueError("`reduce_labels` and `binary_masks` are for label files: annotations name their classes.")
         chosen = None if vocabulary is None else classes_and_ids(vocabulary, ignore_index, False)[0]
         files = [Path(file).as_posix() for file in image_files.values()]
         return load_annotations(image_folder, sorted(files), annotations, chosen, ignore_index)
@@ -88,6 +92,8 @@ def load_folder(
             f"{label_folder / missing[0]} with one of {LABEL_SUFFIXES}."
         )
     entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
+    if binary_masks:
+        ids = _binary_ids(len(entries), ignore_index, reduce_labels)
     records = [(stem.replace("/", "__"), image_files[stem], label_files[stem]) for stem in sorted(image_files)]
     read = FileReader(image_folder, label_folder, read_label_image, ids)
     return SegmentationDataset(image_folder.resolve().name, "all", entries, records, read, ignore_index=ignore_index)
@@ -207,6 +213,16 @@ def classes_and_ids(
     first = int(reduce_labels)
     ignored = {ignore_index, 0} if reduce_labels else {ignore_index}
     return entries, StoredIds(range(first, len(entries) + first), ignore_index, tuple(sorted(ignored)))
+
+
+def _binary_ids(num_classes: int, ignore_index: int, reduce_labels: bool) -> StoredIds:
+    """What the values of masks of 0 and 255 stand for."""
+    if num_classes != 2 or reduce_labels:
+        raise ValueError(
+            "`binary_masks` are of two classes, one for 0 and one for 255, and without `reduce_labels`; the "
+            f"vocabulary has {num_classes}."
+        )
+    return StoredIds((0, 255), ignore_index, ())
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:

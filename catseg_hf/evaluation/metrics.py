@@ -24,7 +24,9 @@ class ConfusionMatrix:
 
     Attributes:
         matrix (`torch.LongTensor` of shape `(num_classes, num_classes)`): The counts, on the CPU; rows are reference
-            classes, columns predicted ones. All state is here: to combine processes, add up their matrices.
+            classes, columns predicted ones.
+        num_ignored (`torch.LongTensor` without dimensions): Number of pixels with `ignore_index`. To combine processes,
+            add up both.
 
     Raises:
         ValueError: If `num_classes` is less than 1 or there are more or fewer `class_names`.
@@ -52,6 +54,7 @@ class ConfusionMatrix:
         self.ignore_index = ignore_index
         self.class_names = [str(index) for index in range(num_classes)] if class_names is None else list(class_names)
         self.matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.num_ignored = torch.zeros((), dtype=torch.int64)
 
     def update(self, predictions: torch.Tensor | np.ndarray, references: torch.Tensor | np.ndarray) -> None:
         """Adds the pixels of an image, or of a batch of images of one size.
@@ -76,6 +79,7 @@ class ConfusionMatrix:
             )
         references = references.to(predictions.device)
         counted = references != self.ignore_index
+        self.num_ignored += (~counted).sum().cpu()
         predictions, references = predictions[counted], references[counted]
         self._check_range(predictions, "predictions")
         self._check_range(references, "references")
@@ -108,14 +112,15 @@ class ConfusionMatrix:
                 f"one of {self.num_classes} with {self.ignore_index}."
             )
         self.matrix += other.matrix
+        self.num_ignored += other.num_ignored
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What [`load_state_dict`] continues from.
 
         Returns:
-            `dict[str, torch.Tensor]`: `matrix`, a copy.
+            `dict[str, torch.Tensor]`: `matrix` and `num_ignored`, copies.
         """
-        return {"matrix": self.matrix.clone()}
+        return {"matrix": self.matrix.clone(), "num_ignored": self.num_ignored.clone()}
 
     def load_state_dict(self, state_dict: dict[str, torch.Tensor]) -> None:
         """Replaces the counts by those of a [`state_dict`].
@@ -133,6 +138,7 @@ class ConfusionMatrix:
                 f"{matrix.dtype} of shape {tuple(matrix.shape)}: it is of other classes or damaged. Start anew."
             )
         self.matrix = matrix.clone().cpu()
+        self.num_ignored = state_dict["num_ignored"].clone().cpu()
 
     def compute(self) -> dict[str, Any]:
         """The figures of all pixels so far.

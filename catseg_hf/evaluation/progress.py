@@ -91,13 +91,14 @@ class Progress:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata()
-                matrix, indices, scores = (file.get_tensor(name) for name in ("matrix", "indices", "scores"))
+                state = {name: file.get_tensor(name) for name in self._inherited.matrix.state_dict()}
+                indices, scores = (file.get_tensor(name) for name in ("indices", "scores"))
             identity, unreadable = (json.loads(metadata[name]) for name in ("identity", "unreadable"))
         except Exception as error:  # safetensors raises a type of its own
             raise ValueError(f"{path} is damaged: delete {path.parent} to begin anew. ({error})") from error
         check_identity(self.identity, identity, path.parent)
         counts = Counts(copy.deepcopy(self._inherited.matrix))
-        counts.matrix.load_state_dict({"matrix": matrix})
+        counts.matrix.load_state_dict(state)
         counts.image_scores = dict(zip(indices.tolist(), scores.tolist(), strict=True))
         counts.unreadable = {int(index): message for index, message in unreadable.items()}
         return counts
@@ -107,7 +108,7 @@ class Progress:
         if self.path is None:
             return
         tensors = {
-            "matrix": self.counts.matrix.matrix,
+            **self.counts.matrix.state_dict(),
             "indices": torch.tensor(list(self.counts.image_scores), dtype=torch.int64),
             "scores": torch.tensor(list(self.counts.image_scores.values()), dtype=torch.float64),
         }
@@ -124,8 +125,8 @@ class Progress:
         accelerate_utils = load_accelerate().utils
         total = copy.deepcopy(self._inherited)
         total.merge(self.counts)
-        matrix = total.matrix.matrix.to(self.state.device)
-        total.matrix.matrix = accelerate_utils.reduce(matrix, reduction="sum").cpu()
+        state = {name: tensor.to(self.state.device) for name, tensor in total.matrix.state_dict().items()}
+        total.matrix.load_state_dict(accelerate_utils.reduce(state, reduction="sum"))
         for image_scores, unreadable in accelerate_utils.gather_object([(total.image_scores, total.unreadable)]):
             total.image_scores |= image_scores
             total.unreadable |= unreadable

@@ -126,6 +126,7 @@ def results_table(results: dict[str, Any]) -> str:
     if results["unreadable_images"]:
         number = len(results["unreadable_images"])
         warnings.append(f"**{number} unreadable image(s) left out: not comparable with complete evaluations.**")
+    warnings += [f"**{_escape(warning)}**" for warning in results.get("warnings", [])]
     width = max(len(name) for name, _ in rows)
     table = [f"| {name:{width}} | {_escape(value)} |" for name, value in rows]
     return "\n".join([title, "", *[f"{line}\n" for line in warnings], f"| {'':{width}} | |", "|---|---|", *table])

@@ -26,6 +26,8 @@ from catseg_hf.prompts_catseg import Label
 
 RESULTS_FILE = "results.json"
 COUNTS_FILE = "counts.npz"
+# Of all pixels, from which on an evaluation says how many do not count.
+IGNORED_SHARE = 0.1
 CONVENTIONS = {
     "miou_present_in_ground_truth": "mean over the classes that occur in the ground truth: detectron2 since 2022-07, "
     "and the figures that CAT-Seg's authors published",
@@ -110,6 +112,7 @@ def build_evaluation(
         "num_images": len(counts.image_scores),
         "limit": identity["limit"],
         "unreadable_images": counts.unreadable,
+        "warnings": label_warnings(counts.matrix),
         "metrics": metrics,
         "conventions": CONVENTIONS,
         "published": beside_published(model, dataset, protocol, identity, num_images, metrics),
@@ -127,6 +130,37 @@ def build_evaluation(
         "identity": identity,
     }
     return Evaluation(_without_nan(results), counts.matrix, counts.image_scores)
+
+
+def label_warnings(matrix: ConfusionMatrix) -> list[str]:
+    """What is unusual in the labels of an evaluation, and may be a mistake in reading them.
+
+    Args:
+        matrix ([`ConfusionMatrix`]): The counts.
+
+    Returns:
+        `list[str]`: A sentence for classes that never occur, and one if more than a tenth of the pixels do not count.
+
+    Raises:
+        ValueError: If no pixel counts at all.
+    """
+    pixels, ignored = matrix.matrix.sum(dim=1), int(matrix.num_ignored)
+    counted = int(pixels.sum())
+    if not counted and ignored:
+        raise ValueError(
+            f"None of {ignored:,} pixels counts: all labels have the value {matrix.ignore_index} of pixels that are "
+            "not scored. Give the right ignore_index, or check that these are the labels of the images."
+        )
+    warnings = []
+    absent = [name for name, number in zip(matrix.class_names, pixels.tolist(), strict=True) if not number]
+    if absent and counted:
+        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        warnings.append(f"{len(absent)} of {matrix.num_classes} classes never occur in the labels: {shown}.")
+    if ignored > IGNORED_SHARE * (ignored + counted):
+        warnings.append(
+            f"{ignored / (ignored + counted):.1%} of the pixels do not count: their label is {matrix.ignore_index}."
+        )
+    return warnings
 
 
 def _speed(device: torch.device, identity: dict[str, Any], effort: Effort) -> dict[str, Any]:
@@ -208,6 +242,7 @@ def save_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
         np.savez_compressed(
             unfinished,
             matrix=evaluation.matrix.matrix.numpy(),
+            num_ignored=evaluation.matrix.num_ignored.numpy(),
             class_names=evaluation.matrix.class_names,
             image_indices=list(evaluation.image_scores),
             image_scores=list(evaluation.image_scores.values()),
@@ -237,7 +272,7 @@ def load_evaluation(folder: str | Path) -> Evaluation | None:
         with np.load(folder / COUNTS_FILE, allow_pickle=False) as file:
             arrays = dict(file)
         matrix = ConfusionMatrix(len(arrays["matrix"]), class_names=arrays["class_names"].tolist())
-        matrix.load_state_dict({"matrix": torch.from_numpy(arrays["matrix"])})
+        matrix.load_state_dict({name: torch.as_tensor(arrays[name]) for name in matrix.state_dict()})
         image_scores = dict(zip(arrays["image_indices"].tolist(), arrays["image_scores"].tolist(), strict=True))
     except Exception as error:  # of a zip file, of NumPy, of JSON
         raise ValueError(f"{folder} holds a damaged evaluation: delete that folder. ({error})") from error

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from catseg_hf.datasets import SegmentationDataset
+from catseg_hf.datasets.checks import refuse_binary_masks
 from catseg_hf.datasets.custom import Vocabulary
 from catseg_hf.evaluation.batches import Batches, count_batch
 from catseg_hf.evaluation.identity import check_identity, describe
@@ -100,6 +101,7 @@ def evaluate(
 
     matrix = ConfusionMatrix(dataset.num_classes, ignore_index=dataset.ignore_index, class_names=dataset.class_names)
     seen_unseen(matrix, dataset, seen)  # A mistake in `seen` shall show now, not after hours.
+    refuse_binary_masks(dataset, limit)
     progress = Progress(matrix, identity, None if folder is None else folder / PROGRESS_FOLDER, state)
     own = _own_batches(len(dataset) if limit is None else limit, batch_size, progress)
     seconds = _count(Batches(dataset, own, segmenter, skip_unreadable), num_workers, segmenter, progress)

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from catseg_hf.datasets import Sample, SegmentationDataset
+from catseg_hf.datasets.checks import refuse_binary_masks
 from catseg_hf.datasets.custom import RowReader, Vocabulary, classes_and_ids
 from catseg_hf.prompts_catseg import Label
 from catseg_hf.training.augmentation import augment
@@ -153,6 +154,7 @@ class TrainingSamples(_AugmentedSamples, Dataset):
             )
         if not len(dataset):
             raise ValueError(f"{name} has no images.")
+        refuse_binary_masks(dataset)
         super().__init__(name, dataset.num_classes, dataset.ignore_index, recipe, seed, ignore_index, on_bad_sample)
         self.dataset = dataset
 

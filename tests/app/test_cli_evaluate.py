@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from datasets import Dataset, Features, Image
@@ -158,6 +159,59 @@ def test_errors_are_one_message_and_nothing_is_written(
     assert code == 1 and not printed
     assert errors.startswith("Error: ") and message in errors
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.fixture(scope="module")
+def binary_folder(folder: Path) -> Path:
+    """Beside the data set, masks of 0 and 255, of two classes, and masks of 255 alone."""
+    for name, values in (("masks", (0, 255)), ("white", (255, 255))):
+        (folder / name).mkdir()
+        for path in (folder / "images").iterdir():
+            width, height = PIL.Image.open(path).size
+            mask = np.full((height, width), values[0], dtype=np.uint8)
+            mask[: height // 2] = values[1]
+            PIL.Image.fromarray(mask).save(folder / name / path.name)
+    (folder / "two.txt").write_text("ground\nsky\n")
+    return folder
+
+
+def test_binary_masks_are_refused_or_read(catseg: Callable[..., tuple[int, str, str]], binary_folder: Path) -> None:
+    options = ["--model", "model", "--images", "images", "--annotations", "masks", "--vocabulary", "two.txt"]
+    code, _, errors = catseg(*options, "--output", "refused")
+    assert code == 1 and "No pixel of images is 'sky'" in errors and "--binary-masks" in errors
+    assert not Path("refused/results.json").exists()
+    code, printed, errors = catseg(*options, "--output", "read", "--binary-masks")
+    assert code == 0, errors
+    results = json.loads(Path("read/results.json").read_text())
+    pixels = [row["pixels"] for row in results["per_class"]]
+    assert min(pixels) > 0 and results["warnings"] == [] and "do not count" not in printed
+    code, _, errors = catseg(*options[:-1], "classes.txt", "--output", "five", "--binary-masks")
+    assert code == 1 and "two classes" in errors
+
+
+def test_labels_without_a_counted_pixel_are_an_error(
+    catseg: Callable[..., tuple[int, str, str]], binary_folder: Path
+) -> None:
+    options = ["--model", "model", "--images", "images", "--annotations", "white", "--vocabulary", "classes.txt"]
+    code, _, errors = catseg(*options, "--output", "nothing")
+    assert code == 1 and "pixels counts: all labels have the value 255" in errors
+    assert not Path("nothing/results.json").exists()
+
+
+def test_unusual_labels_are_named_with_figures(catseg: Callable[..., tuple[int, str, str]], folder: Path) -> None:
+    options = ["--model", "model", "--images", "images", "--annotations", "labels", "--vocabulary", "classes.txt"]
+    code, printed, _ = catseg(*options, "--output", "unusual")
+    assert code == 0
+    results = json.loads(Path("unusual/results.json").read_text())
+    labels = [np.asarray(PIL.Image.open(path)) for path in Path("labels").iterdir()]
+    share = sum((map_ == 255).sum() for map_ in labels) / sum(map_.size for map_ in labels)
+    absent = [row["name"] for row in results["per_class"] if not row["pixels"]]
+    assert share > 0.1 and absent == [results["per_class"][4]["name"]]
+    assert results["warnings"] == [
+        f"1 of 5 classes never occur in the labels: {absent[0]}.",
+        f"{share:.1%} of the pixels do not count: their label is 255.",
+    ]
+    assert all(warning in printed for warning in results["warnings"])
 
 
 def test_without_accelerate_it_says_what_to_install(

@@ -178,3 +178,20 @@ def test_a_zip_of_something_else(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(ConversionError, match="cannot be read"):
         read_checkpoint(tmp_path / "model.pth")
+
+
+def test_a_flipped_bit_anywhere_in_the_content_of_an_archive_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "model.pth"
+    torch.save({"model": {"weight": torch.randn(64, 64, generator=torch.Generator().manual_seed(0))}}, path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        (member,) = (each for each in archive.infolist() if each.filename.endswith("/data/0"))
+    # The content lies behind its header, padded, and before the next one.
+    for offset in range(member.header_offset + 256, member.header_offset + member.file_size, 1000):
+        damaged = bytearray(content)
+        damaged[offset] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ConversionError, match="does not match its checksum"):
+            read_checkpoint(path)
+    path.write_bytes(content)
+    assert read_checkpoint(path)[0]["weight"].shape == (64, 64)

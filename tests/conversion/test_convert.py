@@ -294,3 +294,16 @@ def test_command_reads_classes_and_templates_from_files(tiny_checkpoint: Path, t
 def test_command_without_arguments_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 1
     assert "CHECKPOINT OUTPUT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
+def test_weights_that_are_not_of_floating_point_are_refused(
+    dtype: torch.dtype, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    key = next(key for key in content["model"] if key.endswith("decoder_guidance_projection.0.0.weight"))
+    content["model"][key] = content["model"][key].to(dtype)
+    torch.save(content, tmp_path / "model.pth")
+    with pytest.raises(ConversionError, match=f"{key}.* where weights of floating point belong"):
+        convert_checkpoint(tmp_path / "model.pth", tmp_path / "model")
+    assert not (tmp_path / "model").exists()

@@ -106,6 +106,20 @@ def test_a_checkpoint_of_the_hub_is_downloaded_and_converted_once(server: Thread
     assert (Path(folder) / "model.safetensors").stat().st_mtime_ns == written
 
 
+def test_a_file_that_differs_from_the_hubs_is_refused(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    fetch = "from catseg_hf.conversion.download import fetch_original\nprint(fetch_original('base'))"
+    code, output, error = run(fetch, server, tmp_path)
+    assert code == 0, error
+    blob = Path(output.strip()).resolve()
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.write_bytes(content)
+    for script in (fetch, LOAD):
+        code, _, error = run(script, server, tmp_path)
+        assert code == 1 and "is damaged: its SHA-256" in error and str(blob) in error
+    assert not list((tmp_path / "home" / "catseg_hf").glob("converted/*/config.json"))
+
+
 PLAIN = """
 from catseg_hf.conversion import download
 from catseg_hf.conversion.errors import ConversionError
