@@ -1,11 +1,16 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Files and folders that are there as a whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+# Full, over a quota or a limit, read-only, broken.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -17,11 +22,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     Returns:
         A context with the `Path` to write to, of the same ending.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk; the message names `path`, where nothing has changed then.
     """
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise OSError(f"{path}: {error.strerror or error}. Nothing was changed there.") from error
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)

@@ -227,6 +227,7 @@ def write_results(
 
     Raises:
         typer.Exit: If the user interrupts, with code 130.
+        OSError: If a result cannot be written: names photo and file, and how many are whole.
     """
     from catseg_hf.app.background import in_order
     from catseg_hf.app.outputs import write_result
@@ -236,11 +237,15 @@ def write_results(
 
     def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
         photo, result = photo_and_result
-        if files is not None:
-            files.write(result, photo.targets)
-        for kind, path in photo.targets.items():
-            if files is None or kind not in files.kinds:
-                write_result(result, kind, path)
+        try:
+            if files is not None:
+                files.write(result, photo.targets)
+            for kind, path in photo.targets.items():
+                if files is None or kind not in files.kinds:
+                    write_result(result, kind, path)
+        except OSError as error:
+            advice = f"The results of {len(done)} photos before are whole; with --skip-existing the command goes on."
+            raise OSError(f"The results of {photo.name} cannot be written: {error} {advice}") from error
         done.append(photo.name)
         return photo_and_result
 

@@ -515,3 +515,33 @@ def test_convert_writes_a_folder_that_segment_takes(
 def test_convert_reports_one_error(tmp_path: Path, catseg: Run) -> None:
     code, _, errors = catseg("convert", tmp_path / "missing.pth", tmp_path / "model")
     assert code == 1 and errors.count("\n") == 1 and "missing.pth" in errors
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Limits the size of files that are written, as a full disk does, until the test ends."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_named_and_the_command_goes_on(
+    catseg: Run, model: Path, photo: Path, tmp_path: Path, small_disk: Callable[[int], None]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "photos" / name).write_bytes(photo.read_bytes())
+    arguments = ("segment", "photos", "--labels", "cat, dog", "--model", model, "--output", "out")
+    arguments += ("--format", "json", "--format", "overlay")
+    small_disk(1000)  # enough for the JSON file, but not for the overlay
+    code, _, errors = catseg(*arguments)
+    assert code == 1
+    assert "The results of photos/a.png cannot be written: out/a.png: File too large. Nothing was changed" in errors
+    assert "The results of 0 photos before are whole; with --skip-existing the command goes on" in errors
+    # Nothing half-written, and no photo counts as done for its first format.
+    assert files_in(tmp_path / "out") <= {"a.json", "b.json"}
+    small_disk(10**9)
+    code, printed, _ = catseg(*arguments, "--skip-existing")
+    assert code == 0 and printed.startswith("Wrote the results of 2 photos to out")
+    assert files_in(tmp_path / "out") == {"a.json", "a.png", "b.json", "b.png"}
