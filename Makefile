@@ -9,7 +9,8 @@ export HF_HUB_OFFLINE ?= 1
 
 # What another version of Transformers, huggingface_hub or torch can change, and what torchvision can.
 FLOOR_TESTS := tests/cards/test_model_card.py $(addprefix tests/test_,auto_classes.py configuration_catseg.py golden.py \
-	hub.py image_processing_catseg.py merging_catseg.py modeling_catseg.py pipeline_catseg.py processing_catseg.py)
+	hub.py image_processing_catseg.py merging_catseg.py modeling_catseg.py pipeline_catseg.py processing_catseg.py \
+	text_cleaning_catseg.py)
 TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_processing_catseg.py merging_catseg.py \
 	pipeline_catseg.py processing_catseg.py)
 
