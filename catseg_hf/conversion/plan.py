@@ -207,7 +207,8 @@ def convert_tensors(
         ConversionError: If a weight is not of floating point; the message names it.
     """
     for key in dict.fromkeys(move.source for move in plan.moves):
-        if key in tensors and not tensors[key].is_floating_point():
+        is_counter = key.endswith(".num_batches_tracked")  # of batch normalisation, the only whole number
+        if key in tensors and not is_counter and not tensors[key].is_floating_point():
             kind = str(tensors[key].dtype).removeprefix("torch.")
             raise ConversionError(
                 f"{key!r} holds {kind} numbers, where weights of floating point belong: the checkpoint is damaged, or "
