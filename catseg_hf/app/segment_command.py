@@ -174,7 +174,7 @@ def segment(
     shape_options |= {"shapes": shapes, "each": each}
     large = {"tile": tile, "scale": scale, "overlap": overlap, "bands": bands, "value_range": value_range}
     video = {"every": every, "smooth": smooth}
-    are_videos = check_kind(inputs, native, large, video)
+    are_videos = check_kind(inputs, native, large, video, {**shape_options, "image_url": image_url})
     options = {"threshold": threshold, "background": background, "need_scores": bool(SCORED & {*kinds})}
     options["compiles"] = compile
 

@@ -10,7 +10,16 @@ import typer
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 # Defaults of options that always have a value.
-UNSET = {"overlap": 0.25, "every": 1, "smooth": 0.0}
+UNSET = {
+    "overlap": 0.25,
+    "every": 1,
+    "smooth": 0.0,
+    "min_area": 0,
+    "simplify": 0.0,
+    "fill_holes": False,
+    "shapes": "polygons",
+    "each": "part",
+}
 
 Native = Annotated[
     bool,
@@ -65,13 +74,20 @@ def is_video(name: str) -> bool:
     return PurePath(name).suffix.lower() in VIDEO_ENDINGS
 
 
-def check_kind(inputs: Sequence[str], native: bool, large: dict[str, object], video: dict[str, object]) -> bool:
+def check_kind(
+    inputs: Sequence[str],
+    native: bool,
+    large: dict[str, object],
+    video: dict[str, object],
+    annotations: dict[str, object],
+) -> bool:
     """Refuses options that would have no effect.
 
     Args:
         inputs (`Sequence[str]`): What is to be segmented.
         native (`bool`): The option `--native`.
-        large, video (`dict[str, object]`): The other options of large images and of videos.
+        large, video, annotations (`dict[str, object]`):
+            The other options of large images, of videos, and of annotations, which are of photos.
 
     Returns:
         `bool`: Whether the inputs are videos.
@@ -84,7 +100,12 @@ def check_kind(inputs: Sequence[str], native: bool, large: dict[str, object], vi
         raise ValueError(f"{videos[0]} is a video and others are not: give them in separate commands.")
     if native and videos:
         raise ValueError(f"--native is for large images, and {videos[0]} is a video: leave it out.")
-    for options, applies, what in ((large, native, "--native"), (video, bool(videos), "a video")):
+    are_photos = not native and not videos
+    for options, applies, what in (
+        (large, native, "--native"),
+        (video, bool(videos), "a video"),
+        (annotations, are_photos, "annotations of photos"),
+    ):
         given = next((name for name, value in options.items() if value != UNSET.get(name)), None)
         if given is not None and not applies:
             raise ValueError(f"--{given.replace('_', '-')} goes with {what} only.")

@@ -166,6 +166,8 @@ def test_more_pixels_than_can_be_decoded_as_a_whole(catseg: Run, monkeypatch: py
         (("--bands", "1"), "--bands goes with --native only"),
         (("--every", 2), "--every goes with a video only"),
         (("--native", "--smooth", 0.5), "--smooth goes with a video only"),
+        (("--native", "--simplify", 2), "--simplify goes with annotations of photos only"),
+        (("--native", "--image-url", "http://a"), "--image-url goes with annotations of photos only"),
         (("--native", "--tile", 256, "--scale", 1), "give one of them"),
         (("--native", "--format", "masks"), "--native writes overlay, label-map, geojson, not masks"),
         (("--native", "--format", "label-map", "--output", "a.png"), "must end in .tif"),
