@@ -123,6 +123,8 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         ["catseg", "segment"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],
+        ["catseg", "segment"],
+        ["catseg", "segment"],
     ]
     with hub.serve() as loopback_hub:
         published = hub.StoredFile((folder / "CHECKPOINT").read_bytes(), is_lfs=True)
