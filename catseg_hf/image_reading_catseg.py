@@ -15,6 +15,10 @@ from transformers.image_utils import ChannelDimension, load_image
 MAX_PIXELS = 178_956_970
 
 
+class TooManyPixelsError(ValueError):
+    """An image has more pixels than are trusted."""
+
+
 def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
     """An image from a path, a URL or base64 text; of a file, its size is checked before it is decoded.
 
@@ -40,7 +44,7 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
     if height < 1 or width < 1:
         raise ValueError(f"`images` holds an empty image of {height} x {width} pixels: leave it out.")
     if height * width > max_pixels:
-        raise ValueError(
+        raise TooManyPixelsError(
             f"`images` holds an image of {height} x {width} = {height * width} pixels, but `max_pixels={max_pixels}`: "
             "make the image smaller, or raise `max_pixels` if you trust it."
         )

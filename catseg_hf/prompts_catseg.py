@@ -2,7 +2,7 @@
 """Class names as users write them, and the sentences (prompt templates) that they are put into."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from .text_cleaning_catseg import clean_text
@@ -215,7 +215,7 @@ def _as_list(values: Any) -> list[Any] | None:
     if getattr(values, "ndim", 1) != 1:  # of a table, the columns' names would come
         return None
     # The keys of a dictionary are a set by type, but have an order.
-    if isinstance(values, Set) and not isinstance(values, type({}.keys())):
+    if isinstance(values, Set) and not isinstance(values, KeysView):
         return None
     return list(values)
 
@@ -270,19 +270,19 @@ def make_prompts(classes: Sequence[Sequence[str]], templates: Sequence[str]) -> 
     """Puts class names into sentences.
 
     Args:
-        classes (`Sequence[Sequence[str]]`): The names of each class.
+        classes (`Sequence[Sequence[str]]`): The names of each class, as [`parse_labels`] cleans them.
         templates (`Sequence[str]`): Sentences with one `{}` each.
 
     Returns:
         `list[Prompt]`: Class by class, for each all templates, and for each of these all names.
     """
-    # The original cleans whole prompts. Names are clean already, but cleaning twice changes nothing.
-    names = [[clean_text(name) for name in synonyms] for synonyms in classes]
+    # The original cleans whole prompts, which is the same.
+    sentences = [clean_text(template) for template in templates]
     return [
-        Prompt(label, number, synonym, template.replace("{}", name))
-        for label, synonyms in enumerate(names)
-        for number, template in enumerate(map(clean_text, templates))
-        for synonym, name in enumerate(synonyms)
+        Prompt(label, number, synonym, sentence.replace("{}", name))
+        for label, names in enumerate(classes)
+        for number, sentence in enumerate(sentences)
+        for synonym, name in enumerate(names)
     ]
 
 

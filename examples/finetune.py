@@ -90,7 +90,7 @@ class Options:
     )
     ignore_index: int = option(255, "value of unlabelled pixels")
     reduce_labels: bool = option(False, "0 means unlabelled, too, and the first class is 1")
-    binary_masks: bool = option(False, "the label files of --images are masks of 0 and 255, of two classes")
+    binary_masks: bool = option(False, "labels are masks of 0 and 255, of two classes")
     on_bad_sample: str = option("refuse", "with `skip`, what cannot be used is left out, with a warning and a count")
     num_workers: int = option(4, "processes that read images, for each that trains")
     mixed_precision: str | None = option(
@@ -140,13 +140,12 @@ if not options.data_root and (
 ):
     raise SystemExit("Give --data-root for a benchmark; or --images and --labels; or --dataset with --vocabulary.")
 dataset = eval_dataset = stream = None
-values = {"ignore_index": options.ignore_index, "reduce_labels": options.reduce_labels}
+values = {name: getattr(options, name) for name in ("ignore_index", "reduce_labels", "binary_masks")}
 columns = {**values, "image_column": options.image_column, "label_column": options.label_column}
 if options.data_root:
     dataset = load_benchmark(options.dataset, options.data_root, "train")
     eval_dataset = load_benchmark(options.dataset, options.data_root, "val")
 elif options.images:
-    values["binary_masks"] = options.binary_masks
     dataset = load_folder(options.images, options.labels, options.vocabulary, **values)
     if options.eval_images:
         classes = options.vocabulary or dataset.vocabulary

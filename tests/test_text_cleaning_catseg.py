@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catseg_hf import CatSegImageProcessor, CatSegProcessor
 from catseg_hf.conversion.tokenizer import clip_tokenizer
-from catseg_hf.prompts_catseg import make_prompts
 from catseg_hf.text_cleaning_catseg import INVISIBLE, clean_text
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
@@ -40,8 +40,10 @@ def test_text_is_cleaned_as_in_the_original(text: str, cleaned: str) -> None:
 
 
 def test_tokens_of_a_typographic_apostrophe() -> None:
-    (prompt,) = make_prompts([["men\u2019s room"]], ["{}"])
-    assert clip_tokenizer()(prompt.text, add_special_tokens=False)["input_ids"] == [1656, 568, 1530]
+    processor = CatSegProcessor(CatSegImageProcessor(), clip_tokenizer())
+    for templates in (["{}"], ["\u200b{}"]):
+        (prompt,) = processor(text=["men\u2019s room"], prompt_templates=templates).input_ids[0]
+        assert prompt.tolist() == [49406, 1656, 568, 1530, 49407]
 
 
 @pytest.mark.parametrize(

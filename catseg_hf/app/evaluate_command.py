@@ -261,7 +261,7 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
     elif dataset in available_vocabularies():
         needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"
     else:
-        needed, allowed = {"vocabulary"}, {"split", "ignore_index", "reduce_labels"}
+        needed, allowed = {"vocabulary"}, {"split", "ignore_index", "reduce_labels", "binary_masks"}
         kind = f"a data set of the library `datasets`, not one of {', '.join(available_vocabularies())}"
     given = {name: value for name, value in options.items() if value is not None}
     start = "Without --dataset, " if dataset is None else f"With --dataset {dataset}, {kind}, "

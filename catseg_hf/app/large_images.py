@@ -1,7 +1,6 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg segment --native`: large images in pieces, from a file to an overview, a label map and outlines."""
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -17,7 +16,7 @@ from catseg_hf.app.photo_segmenter import PhotoSegmenter
 from catseg_hf.app.photos import STDIN, Photo, find_photos, is_url
 from catseg_hf.app.segmentation import NO_CLASS, label_name
 from catseg_hf.atomic_files import written_whole
-from catseg_hf.image_reading_catseg import MAX_PIXELS
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError
 from catseg_hf.large_images import LabelMapWriter, LargeImageSegmenter, PictureSource, RasterSource, write_geojson
 from catseg_hf.large_images.rasters import load_rasterio
 from catseg_hf.pictures import overlay
@@ -160,13 +159,11 @@ def _open(name: str, raster_options: dict[str, Any]) -> "RasterSource | PictureS
         raise ValueError(f"--{given.replace('_', '-')} goes with TIFF files only.")
     try:
         return PictureSource(read_photo(name))
-    except ValueError as error:
-        if os.path.isfile(name) and "pixels" in str(error):
-            raise ValueError(
-                f"It has more than {MAX_PIXELS:,} pixels, the most of a file that must be decoded as a whole: convert "
-                "it to TIFF, with `rio convert IN OUT.tif --co TILED=YES`, which is read in pieces of any number."
-            ) from error
-        raise
+    except TooManyPixelsError as error:
+        raise ValueError(
+            f"It has more than {MAX_PIXELS:,} pixels, the most of a file that must be decoded as a whole: convert it "
+            "to TIFF, with `rio convert IN OUT.tif --co TILED=YES`, which is read in pieces of any number."
+        ) from error
 
 
 def _numbers(text: str | None, name: str) -> tuple[float, ...] | None:

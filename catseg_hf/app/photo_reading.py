@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from catseg_hf.app.background import in_order
 from catseg_hf.app.photos import STDIN, Photo, is_url
-from catseg_hf.image_reading_catseg import MAX_PIXELS, read_image
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, read_image
 
 
 # Of a photo from the web or from standard input.
@@ -94,7 +94,7 @@ def _decode(file: BinaryIO) -> Image.Image:
             with Image.open(file) as picture:
                 return Image.fromarray(read_image(picture, None, True, MAX_PIXELS)[0])
     except Image.DecompressionBombError as error:
-        raise ValueError(f"it has more than {MAX_PIXELS:,} pixels: make it smaller.") from error
+        raise TooManyPixelsError(f"it has more than {MAX_PIXELS:,} pixels: make it smaller.") from error
     except UnidentifiedImageError as error:
         raise OSError("it is none, or of a format that Pillow does not know.") from error
 

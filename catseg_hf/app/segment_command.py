@@ -1,14 +1,23 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg segment`: its options, and what it says when it is done. What it needs further is imported when it runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catseg_hf.app import annotation_places
+from catseg_hf.app.annotation_options import (
+    Each,
+    FillHoles,
+    ImageUrl,
+    MinArea,
+    Shapes,
+    Simplify,
+    annotation_files,
+)
 from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
 from catseg_hf.app.segment_kinds import (
     Bands,
@@ -87,8 +96,7 @@ Formats = Annotated[
         help="overlay: a picture with a legend. label-map: a PNG of class numbers, 255 for none. masks: a folder "
         "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. coco, yolo, "
         "label-studio, cvat and geojson: annotations for other tools, of a folder in one file where the format has "
-        "that. Give the "
-        "option again for several formats: --output names the first, the others lie beside it.",
+        "that. Give the option again for several formats: --output names the first, the others lie beside it.",
         show_default="overlay",
     ),
 ]
@@ -105,27 +113,6 @@ NumWorkers = Annotated[
 ]
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out photos whose results are there: goes on after a stop.")
-]
-MinArea = Annotated[
-    int, typer.Option(min=0, help="Annotations: leave out parts, and fill holes, of fewer pixels than this.")
-]
-Simplify = Annotated[
-    float, typer.Option(min=0, help="Annotations: simplify outlines by up to about so many pixels; 0 is exact.")
-]
-FillHoles = Annotated[bool, typer.Option("--fill-holes", help="Annotations: parts without their holes.")]
-Shapes = Annotated[
-    Literal["polygons", "rle"],
-    typer.Option(help="Annotations: polygons, or run lengths (coco, label-studio's brush, cvat's masks)."),
-]
-Each = Annotated[
-    Literal["part", "class"], typer.Option(help="Annotations: one for each connected part, or for each class.")
-]
-ImageUrl = Annotated[
-    str | None,
-    typer.Option(
-        help="Of label-studio: what the addresses of photos start with, before their paths in the folder.",
-        show_default="Label Studio's address of local files",
-    ),
 ]
 
 
@@ -258,41 +245,6 @@ def write_results(
         typer.echo(f"Interrupted after {len(done)} photos. With --skip-existing the command goes on.", err=True)
         raise typer.Exit(130) from None
     return len(done), last
-
-
-def annotation_files(
-    formats: Sequence[str], options: dict[str, Any], folder: Path | None, image_url: str | None, goes_on: bool
-) -> "AnnotationFiles | None":
-    """What writes annotations.
-
-    Args:
-        formats (`Sequence[str]`): All formats.
-        options (`dict`): Arguments of [`AnnotationOptions`].
-        folder (`Path`, *optional*): As [`AnnotationFiles`] takes it, like what follows.
-        image_url (`str`, *optional*): The option `--image-url`.
-        goes_on (`bool`): The option `--skip-existing`.
-
-    Returns:
-        [`AnnotationFiles`], *optional*: `None` without a format of annotations.
-
-    Raises:
-        ValueError: If an option has no effect, a format cannot hold what they ask for, or libraries are missing.
-    """
-    kinds = [kind for kind in formats if kind in annotation_places.ENDINGS]
-    if image_url is not None and "label-studio" not in kinds:
-        raise ValueError("--image-url is for --format label-studio: give that too.")
-    if not kinds:
-        given = [name for name, value in options.items() if value not in (0, "polygons", "part")]
-        if given:
-            listed = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise ValueError(f"{listed}: without effect on {', '.join(formats)}; give a --format of annotations too.")
-        return None
-    try:
-        from catseg_hf.annotations import AnnotationOptions
-        from catseg_hf.app.annotation_files import AnnotationFiles
-    except ImportError as error:
-        raise ValueError(str(error)) from error
-    return AnnotationFiles(kinds, AnnotationOptions(**options), folder, image_url, goes_on)
 
 
 def read_labels(labels: str | None, labels_file: str | None) -> list[str | list[str]] | None:

@@ -74,6 +74,19 @@ def is_video(name: str) -> bool:
     return PurePath(name).suffix.lower() in VIDEO_ENDINGS
 
 
+def given_options(options: dict[str, object]) -> list[str]:
+    """The options that do not have their defaults.
+
+    Args:
+        options (`dict[str, object]`): Values by name.
+
+    Returns:
+        `list[str]`: How they are written, such as `--min-area`.
+    """
+    given = (name for name, value in options.items() if value != UNSET.get(name))
+    return ["--" + name.replace("_", "-") for name in given]
+
+
 def check_kind(
     inputs: Sequence[str],
     native: bool,
@@ -106,9 +119,9 @@ def check_kind(
         (video, bool(videos), "a video"),
         (annotations, are_photos, "annotations of photos"),
     ):
-        given = next((name for name, value in options.items() if value != UNSET.get(name)), None)
-        if given is not None and not applies:
-            raise ValueError(f"--{given.replace('_', '-')} goes with {what} only.")
+        given = given_options(options)
+        if given and not applies:
+            raise ValueError(f"{given[0]} goes with {what} only.")
     return bool(videos)
 
 
@@ -122,5 +135,6 @@ __all__ = [
     "Tile",
     "ValueRange",
     "check_kind",
+    "given_options",
     "is_video",
 ]

@@ -57,11 +57,15 @@ def segment_videos(
         load_av()
     except ImportError as error:
         raise ValueError(str(error)) from error
-    videos = find_videos(inputs, output, formats)
     problems, segmenter = {}, None
-    for video in videos:
+    for video in find_videos(inputs, output, formats):
         if skip_existing and video.is_done:
             typer.echo(f"The results of {video.name} were there already")
+            continue
+        if "label-map" in video.targets and video.targets["label-map"].exists():
+            problems[video.name] = (
+                f"{video.targets['label-map']} is there already: remove it, or name another --output."
+            )
             continue
         try:
             reader = VideoReader(video.name)
@@ -116,7 +120,7 @@ def find_videos(inputs: Sequence[str], output: Path | None, formats: Sequence[st
             owner = owners.setdefault(os.path.realpath(path).casefold(), f"the results of {video.name}")
             if owner != f"the results of {video.name}":
                 raise ValueError(f"{path} would replace {owner}: name another --output, or segment it alone.")
-            if (kind == "label-map" and path.exists()) or path.is_dir():
+            if kind == "overlay" and path.is_dir():
                 raise ValueError(f"{path} is there already: remove it, or name another --output.")
     return videos
 

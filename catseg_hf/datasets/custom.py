@@ -91,9 +91,7 @@ def load_folder(
             f"{image_folder / image_files[missing[0]]}: looked for "
             f"{label_folder / missing[0]} with one of {LABEL_SUFFIXES}."
         )
-    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
-    if binary_masks:
-        ids = _binary_ids(len(entries), ignore_index, reduce_labels)
+    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks)
     records = [(stem.replace("/", "__"), image_files[stem], label_files[stem]) for stem in sorted(image_files)]
     read = FileReader(image_folder, label_folder, read_label_image, ids)
     return SegmentationDataset(image_folder.resolve().name, "all", entries, records, read, ignore_index=ignore_index)
@@ -108,6 +106,7 @@ def from_hub_dataset(
     label_column: str = "annotation",
     ignore_index: int = 255,
     reduce_labels: bool = False,
+    binary_masks: bool = False,
 ) -> SegmentationDataset:
     """A data set of the library `datasets`, from the Hugging Face Hub or anywhere.
 
@@ -126,6 +125,8 @@ def from_hub_dataset(
             Value of the pixels that are not scored, from 0 to 65535.
         reduce_labels (`bool`, *optional*, defaults to `False`):
             Whether 0 means "not scored", too, and the first class is 1.
+        binary_masks (`bool`, *optional*, defaults to `False`):
+            Whether the labels are masks of 0 and 255; see [`load_folder`].
 
     Returns:
         [`SegmentationDataset`]: The data set.
@@ -152,7 +153,7 @@ def from_hub_dataset(
     for argument, column in (("image_column", image_column), ("label_column", label_column)):
         if column not in dataset.column_names:
             raise ValueError(f"`{argument}={column!r}` is no column of the data set: it has {dataset.column_names}.")
-    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
+    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks)
     read = RowReader(dataset, image_column, label_column, ids)
     return SegmentationDataset(name, split, entries, range(len(dataset)), read, ignore_index=ignore_index)
 
@@ -202,7 +203,7 @@ class RowReader:
 
 
 def classes_and_ids(
-    vocabulary: Vocabulary, ignore_index: int, reduce_labels: bool
+    vocabulary: Vocabulary, ignore_index: int, reduce_labels: bool, binary_masks: bool = False
 ) -> tuple[list[str | list[str]], StoredIds]:
     """The entries of a vocabulary, and what label values stand for."""
     if not 0 <= ignore_index <= 65535:
@@ -210,19 +211,16 @@ def classes_and_ids(
     if isinstance(vocabulary, str | os.PathLike):
         vocabulary = load_vocabulary(vocabulary)
     entries = parse_labels(list(vocabulary))
+    if binary_masks:
+        if len(entries) != 2 or reduce_labels:
+            raise ValueError(
+                "`binary_masks` are of two classes, one for 0 and one for 255, and without `reduce_labels`; the "
+                f"vocabulary has {len(entries)}."
+            )
+        return entries, StoredIds((0, 255), ignore_index, ())
     first = int(reduce_labels)
     ignored = {ignore_index, 0} if reduce_labels else {ignore_index}
     return entries, StoredIds(range(first, len(entries) + first), ignore_index, tuple(sorted(ignored)))
-
-
-def _binary_ids(num_classes: int, ignore_index: int, reduce_labels: bool) -> StoredIds:
-    """What the values of masks of 0 and 255 stand for."""
-    if num_classes != 2 or reduce_labels:
-        raise ValueError(
-            "`binary_masks` are of two classes, one for 0 and one for 255, and without `reduce_labels`; the "
-            f"vocabulary has {num_classes}."
-        )
-    return StoredIds((0, 255), ignore_index, ())
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:

@@ -99,7 +99,7 @@ def build_evaluation(
     model, protocol, num_images = segmenter.model.name_or_path, segmenter.protocol, len(counts.image_scores)
     results = {
         "model": {
-            "name": segmenter.model.name_or_path,
+            "name": model,
             "weights_sha256": identity["weights_sha256"],
         },
         "dataset": {
@@ -108,8 +108,8 @@ def build_evaluation(
             "num_images": len(dataset),
             "num_classes": dataset.num_classes,
         },
-        "protocol": asdict(segmenter.protocol),
-        "num_images": len(counts.image_scores),
+        "protocol": asdict(protocol),
+        "num_images": num_images,
         "limit": identity["limit"],
         "unreadable_images": counts.unreadable,
         "warnings": label_warnings(counts.matrix),
@@ -272,7 +272,9 @@ def load_evaluation(folder: str | Path) -> Evaluation | None:
         with np.load(folder / COUNTS_FILE, allow_pickle=False) as file:
             arrays = dict(file)
         matrix = ConfusionMatrix(len(arrays["matrix"]), class_names=arrays["class_names"].tolist())
-        matrix.load_state_dict({name: torch.as_tensor(arrays[name]) for name in matrix.state_dict()})
+        # Counts of the first versions do not tell how many pixels were ignored.
+        num_ignored = torch.as_tensor(arrays.get("num_ignored", 0))
+        matrix.load_state_dict({"matrix": torch.from_numpy(arrays["matrix"]), "num_ignored": num_ignored})
         image_scores = dict(zip(arrays["image_indices"].tolist(), arrays["image_scores"].tolist(), strict=True))
     except Exception as error:  # of a zip file, of NumPy, of JSON
         raise ValueError(f"{folder} holds a damaged evaluation: delete that folder. ({error})") from error

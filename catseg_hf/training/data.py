@@ -300,6 +300,7 @@ def stream_rows(
     label_column: str = "annotation",
     ignore_index: int = 255,
     reduce_labels: bool = False,
+    binary_masks: bool = False,
 ) -> tuple[Any, StreamRowReader, list[Label]]:
     """Prepares a stream of the library `datasets` for [`TrainingStream`].
 
@@ -309,7 +310,7 @@ def stream_rows(
         vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
             The classes in the order of their ids; see [`load_folder`].
         split (`str`, *optional*, defaults to `"train"`): The part that `load_dataset` loads.
-        image_column, label_column, ignore_index, reduce_labels: As for [`from_hub_dataset`].
+        image_column, label_column, ignore_index, reduce_labels, binary_masks: As for [`from_hub_dataset`].
 
     Returns:
         `tuple[datasets.IterableDataset, StreamRowReader, list[str | list[str]]]`: The stream, what reads its rows, and
@@ -332,7 +333,7 @@ def stream_rows(
             raise ValueError(f"`{argument}={column!r}` is no column of the stream: it has {list(stream.features)}.")
         if isinstance(stream.features[column], Image):
             stream = stream.cast_column(column, Image(decode=False))
-    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels)
+    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks)
     return stream, StreamRowReader(None, image_column, label_column, ids), entries
 
 

@@ -18,7 +18,6 @@ import yaml
 from PIL import Image
 
 from catseg_hf.app.segmentation import Segmentation
-from catseg_hf.cli import main
 from catseg_hf.scenes import draw_scene
 from tests.child_processes import interrupt, started
 
@@ -41,19 +40,9 @@ ALL_FORMATS = [part for kind in ENDINGS for part in ("--format", kind)]
 
 
 @pytest.fixture
-def catseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs `catseg segment` with catseg-tiny in a folder of its own; its exit code, what it printed, and its errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, labels: str = WORDS) -> tuple[int, str, str]:
-        command = ["catseg", "segment", *map(str, arguments), "--model", "tiny", "--labels", labels]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
+def catseg(catseg: Run) -> Run:
+    """Runs `catseg segment` with catseg-tiny."""
+    return lambda *arguments, labels=WORDS: catseg("segment", *arguments, "--model", "tiny", "--labels", labels)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from PIL import Image
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor, __version__, load_vocabulary
 from catseg_hf.app.photo_reading import MAX_BYTES
-from catseg_hf.cli import main
 from catseg_hf.pictures import overlay
 from tests.child_processes import interrupt, started
 from tests.small_evaluations import save_small_model
@@ -49,21 +48,6 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("photos") / "photo.png"
     Image.fromarray(values).save(path)
     return path
-
-
-@pytest.fixture
-def catseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the command in this process, in a folder of its own; its exit code, what it printed, and its errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["catseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

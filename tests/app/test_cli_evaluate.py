@@ -189,6 +189,21 @@ def test_binary_masks_are_refused_or_read(catseg: Callable[..., tuple[int, str, 
     assert code == 1 and "two classes" in errors
 
 
+def test_binary_masks_of_the_library_datasets(
+    catseg: Callable[..., tuple[int, str, str]], binary_folder: Path, tmp_path: Path
+) -> None:
+    columns = {name: [str(path) for path in sorted((binary_folder / name).iterdir())] for name in ("images", "masks")}
+    features = Features({"image": Image(), "annotation": Image()})
+    rows = {"image": columns["images"], "annotation": columns["masks"]}
+    Dataset.from_dict(rows, features).to_parquet(tmp_path / "data" / "validation.parquet")
+    options = ["--model", "model", "--dataset", tmp_path / "data", "--vocabulary", "two.txt"]
+    code, _, errors = catseg(*options, "--output", "columns-refused")
+    assert code == 1 and "--binary-masks" in errors
+    code, _, errors = catseg(*options, "--output", "columns", "--binary-masks")
+    assert code == 0, errors
+    assert min(row["pixels"] for row in json.loads(Path("columns/results.json").read_text())["per_class"]) > 0
+
+
 def test_labels_without_a_counted_pixel_are_an_error(
     catseg: Callable[..., tuple[int, str, str]], binary_folder: Path
 ) -> None:

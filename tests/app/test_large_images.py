@@ -14,7 +14,6 @@ from PIL import Image
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.app import photo_reading
-from catseg_hf.cli import main
 from catseg_hf.large_images import LargeImageSegmenter, PictureSource
 from tests.large_files import drawn_picture, read_label_map, write_geotiff
 
@@ -25,21 +24,6 @@ ROOT = Path(__file__).parents[2]
 LABELS = ["something red", "something blue", "ground"]
 OPTIONS = ("--labels", ",".join(LABELS), "--model", "tiny")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def catseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the command in this process, in a folder of its own; its exit code, what it printed, and its errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["catseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
 
 
 def expected(pixels: np.ndarray, tile: int) -> np.ndarray:

@@ -16,7 +16,6 @@ from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.app.photo_segmenter import PhotoSegmenter
 from catseg_hf.app.video_files import VideoReader
 from catseg_hf.app.video_segmenter import FramePainter, FrameSegmenter
-from catseg_hf.cli import main
 from tests.large_files import read_frames, write_video
 
 
@@ -25,21 +24,6 @@ av = pytest.importorskip("av")
 LABELS = ["something red", "something yellow", "ground"]
 OPTIONS = ("--labels", ",".join(LABELS), "--model", "tiny")
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def catseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the command in this process, in a folder of its own; its exit code, what it printed, and its errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["catseg", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -231,3 +215,13 @@ def test_without_pyav_the_line_that_installs_it_is_said(catseg: Run, monkeypatch
 def test_long_legends_are_cut() -> None:
     few, many = (FramePainter([f"class {index}" for index in range(number)], -1, (640, 360)) for number in (60, 800))
     assert many.canvas.height <= few.canvas.height
+
+
+def test_what_is_there_is_skipped(catseg: Run, tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4")
+    arguments = ("segment", "clip.mp4", *OPTIONS, "--format", "label-map", "--output", "maps", "--every", 6)
+    assert catseg(*arguments)[0] == 0
+    code, printed, errors = catseg(*arguments, "--skip-existing")
+    assert (code, printed, errors) == (0, "The results of clip.mp4 were there already\n", "")
+    code, _, errors = catseg(*arguments)
+    assert code == 1 and "maps is there already: remove it, or name another --output" in errors
