@@ -466,7 +466,7 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.FloatTensor | None = None,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         text_embeds: torch.FloatTensor | None = None,
@@ -474,6 +474,7 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         backbone_pixel_values: torch.FloatTensor | None = None,
         view_boxes: torch.LongTensor | None = None,
         resized_sizes: torch.LongTensor | None = None,
+        image_embeds: tuple[torch.FloatTensor, ...] | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
         output_attentions: bool | None = None,
     ) -> CatSegSemanticSegmenterOutput:
@@ -487,6 +488,9 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
                 Where the views lie (top, left, bottom, right); handed through to post-processing.
             resized_sizes (`torch.LongTensor` of shape `(B, 2)`, *optional*):
                 Size of the images that the views were cut from; handed through to post-processing.
+            image_embeds (`tuple[torch.FloatTensor, ...]`, *optional*):
+                Result of [`~CatSegForSemanticSegmentation.get_image_embeds`], instead of `pixel_values`: for images
+                that are segmented several times, with other classes.
 
         Returns:
             [`CatSegSemanticSegmenterOutput`]
@@ -494,19 +498,24 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         Raises:
             ValueError: If the inputs do not fit the model or each other.
         """
-        self.model.check_inputs(pixel_values, backbone_pixel_values)
+        encodes = image_embeds is None
+        if encodes:
+            self.model.check_inputs(pixel_values, backbone_pixel_values)
+            inputs = [pixel_values] if backbone_pixel_values is None else [pixel_values, backbone_pixel_values]
+            grid = [side // self.config.patch_size for side in pixel_values.shape[-2:]]
+        else:
+            self._check_image_embeds(image_embeds, [pixel_values, backbone_pixel_values, labels])
+            inputs, grid = image_embeds, image_embeds[0].shape[-3:-1]
         text_embeds = self.model.resolve_text_embeds(input_ids, attention_mask, text_embeds)
         if labels is not None:
             check_labels(labels, pixel_values, text_embeds.shape[0], self.config.semantic_loss_ignore_index)
         requested = self.model.requested_outputs(output_hidden_states, output_attentions)
-        views = pixel_values.shape[:-3]
-        images = pixel_values.flatten(0, -4)
-        appearance = None if backbone_pixel_values is None else backbone_pixel_values.flatten(0, -4)
+        views = inputs[0].shape[:-3]
+        images = [each.flatten(0, -4) for each in inputs]
         needs_all = requested != (False, False)
-        num_views, num_classes = images.shape[0], text_embeds.shape[0]
-        grid = [side // self.config.patch_size for side in images.shape[-2:]]
+        num_views, num_classes = images[0].shape[0], text_embeds.shape[0]
         group_size = views_at_a_time(
-            self.config, num_classes, *grid, images.device, training=self.training, needs_all=needs_all
+            self.config, num_classes, *grid, images[0].device, training=self.training, needs_all=needs_all
         )
         if needs_all and group_size < num_views:
             raise ValueError(
@@ -516,14 +525,10 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             )
 
         def forward_groups(chunk_size: int, group_size: int = group_size) -> list[tuple]:
-            groups = split(images, group_size, dim=0)
-            appearances = [None] * len(groups) if appearance is None else split(appearance, group_size, dim=0)
-            return [
-                self._forward_views(group, text_embeds, group_appearance, chunk_size, *requested)
-                for group, group_appearance in zip(groups, appearances, strict=True)
-            ]
+            groups = zip(*(split(each, group_size, dim=0) for each in images), strict=True)
+            return [self._forward_views(group, encodes, text_embeds, chunk_size, *requested) for group in groups]
 
-        sizes = {"class maps": (class_chunk_size(self.config, *grid, images.device), num_views * num_classes)}
+        sizes = {"class maps": (class_chunk_size(self.config, *grid, images[0].device), num_views * num_classes)}
         if not needs_all:
             sizes["views"] = (group_size, num_views)
         outputs = with_less_memory(forward_groups, sizes)
@@ -540,14 +545,15 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
 
     def _forward_views(
         self,
-        images: torch.Tensor,
+        images: Sequence[torch.Tensor],
+        encodes: bool,
         text_embeds: torch.Tensor,
-        appearance: torch.Tensor | None,
         chunk_size: int,
         output_hidden_states: bool | int | list[int],
         output_attentions: bool,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None, tuple[torch.Tensor, ...] | None]:
-        image_embeds, guidance = self.model.encode_images(images, appearance)
+        # B·V, h, w, D, and maps of the same grid or finer ones
+        image_embeds, guidance = self.model.encode_images(*images) if encodes else (images[0], images[1:])
         aggregated = self.model.aggregator(
             image_embeds, text_embeds, guidance[0], chunk_size, output_hidden_states, output_attentions
         )
@@ -557,6 +563,44 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             index = aggregated.kept_classes[..., None, None].expand_as(logits)
             logits = logits.new_full(size, TRUNCATED_CLASS_LOGIT).scatter(1, index, logits)
         return logits, aggregated.hidden_states, aggregated.attentions
+
+    def get_image_embeds(
+        self, pixel_values: torch.FloatTensor, backbone_pixel_values: torch.FloatTensor | None = None
+    ) -> tuple[torch.FloatTensor, ...]:
+        """What the model sees of images before it knows the classes: most of its work where there are few of them.
+
+        Args:
+            pixel_values, backbone_pixel_values: As for [`CatSegModel.forward`].
+
+        Returns:
+            `tuple[torch.FloatTensor, ...]`: For `image_embeds` of [`~CatSegForSemanticSegmentation.forward`]: dense
+            embeddings of shape `(B, h, w, D)` or `(B, V, h, w, D)`, and three guidance maps, from coarse to fine, whose
+            first dimensions are the same. Images of one size can be joined, or taken apart, along the first.
+
+        Raises:
+            ValueError: If the inputs do not fit the model or each other.
+        """
+        self.model.check_inputs(pixel_values, backbone_pixel_values)
+        inputs = [pixel_values] if backbone_pixel_values is None else [pixel_values, backbone_pixel_values]
+        image_embeds, guidance = self.model.encode_images(*(each.flatten(0, -4) for each in inputs))
+        return restore_views((image_embeds, *guidance), pixel_values.shape[:-3])
+
+    def _check_image_embeds(self, image_embeds: Sequence[torch.Tensor], others: Sequence[torch.Tensor | None]) -> None:
+        if any(each is not None for each in others):
+            raise ValueError(
+                "`image_embeds` take the place of `pixel_values` and `backbone_pixel_values`, and have no `labels`: "
+                "leave those out."
+            )
+        shapes = [tuple(each.shape) for each in image_embeds]
+        if (
+            len(shapes) != 1 + len(self.model.guidance_channels)
+            or len(shapes[0]) not in (4, 5)
+            or shapes[0][-1] != self.config.clip_config.projection_dim
+            or any(len(shape) != len(shapes[0]) or shape[:-3] != shapes[0][:-3] for shape in shapes)
+        ):
+            raise ValueError(
+                f"`image_embeds` must be what `get_image_embeds` of this model returns, got tensors of shape {shapes}."
+            )
 
     def semantic_segmentation_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of the original code base, on logits resized to the labels.

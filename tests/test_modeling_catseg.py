@@ -189,6 +189,32 @@ def test_text_embeds_are_those_of_clip() -> None:
     torch.testing.assert_close(model.get_text_embeds(input_ids)[:, 0], expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [None, "resnet", "swin"])
+def test_images_that_were_embedded_before_give_the_same(kind: str | None) -> None:
+    model = tiny_model(**({} if kind is None else backbone_fields(kind))).eval()
+    pixel_values = random_images(2, 3, 3, 32, 32)
+    appearance = None if kind is None else random_images(2, 3, 3, 64, 64, seed=1)
+    with torch.inference_mode():
+        image_embeds = model.get_image_embeds(pixel_values, appearance)
+        for num_classes in (3, 5):
+            text_embeds = model.get_text_embeds(random_input_ids(num_classes, 1, 9))
+            expected = model(pixel_values, text_embeds=text_embeds, backbone_pixel_values=appearance).logits
+            assert torch.equal(model(image_embeds=image_embeds, text_embeds=text_embeds).logits, expected)
+            second = model(image_embeds=tuple(each[1:] for each in image_embeds), text_embeds=text_embeds).logits
+            torch.testing.assert_close(second, expected[1:])
+
+
+def test_image_embeds_that_do_not_fit_are_refused() -> None:
+    model = tiny_model().eval()
+    pixel_values = random_images(1, 3, 32, 32)
+    image_embeds = model.get_image_embeds(pixel_values)
+    with pytest.raises(ValueError, match="leave those out"):
+        model(pixel_values, random_input_ids(2, 9), image_embeds=image_embeds)
+    for wrong in (image_embeds[:2], image_embeds[::-1], tuple(each[0] for each in image_embeds)):
+        with pytest.raises(ValueError, match="`get_image_embeds` of this model"):
+            model(input_ids=random_input_ids(2, 9), image_embeds=wrong)
+
+
 def test_equal_prompts_are_encoded_once_and_share_gradients() -> None:
     model = tiny_model().train()
     input_ids = random_input_ids(3, 1, 9)
