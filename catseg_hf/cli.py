@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""The `catseg` command. Each subcommand is one function, here or in `app`; what it needs is imported when it runs."""
+"""The `catseg` command. Each subcommand is one function, here or in a room; what it needs is imported when it runs."""
 
 import sys
 import traceback
@@ -12,6 +12,7 @@ from catseg_hf import __version__
 from catseg_hf.app.evaluate_command import evaluate
 from catseg_hf.app.options import MODEL_HELP
 from catseg_hf.app.segment_command import segment
+from catseg_hf.service.serve_command import serve
 
 
 # Raised with a message for people; of others, the kind is said too.
@@ -60,6 +61,9 @@ def convert(context: typer.Context) -> None:
 
 
 app.command()(evaluate)
+
+
+app.command()(serve)
 
 
 @app.command()

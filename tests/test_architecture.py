@@ -16,6 +16,7 @@ FLOORS = [
     {"annotations", "conversion", "large_images", "scenes"},
     {"evaluation", "hub", "training"},
     {"app"},
+    {"service"},
     {"cli"},
 ]
 # The scenes of catseg-tiny are measured with the confusion matrix.

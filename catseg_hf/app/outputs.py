@@ -4,7 +4,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -44,7 +44,7 @@ def write_result(result: Segmentation, kind: str, path: Path) -> None:
         if kind == "overlay":
             overlay(result.picture, result.class_ids, result.labels, background_id=NO_CLASS).save(unfinished)
         elif kind == "label-map":
-            _write_label_map(result, unfinished)
+            save_label_map(result, unfinished)
         elif kind == "masks":
             _write_masks(result, unfinished)
         else:
@@ -55,12 +55,18 @@ def write_result(result: Segmentation, kind: str, path: Path) -> None:
             )
 
 
-def _write_label_map(result: Segmentation, path: Path) -> None:
+def save_label_map(result: Segmentation, file: Path | BinaryIO) -> None:
+    """Saves class ids as a PNG; see `label-map` of [`write_result`].
+
+    Args:
+        result ([`Segmentation`]): The photo.
+        file (`Path` or `BinaryIO`): Where to.
+    """
     kind = np.uint8 if len(result.labels) <= 255 else np.uint16
     ids = np.where(result.class_ids == NO_CLASS, np.iinfo(kind).max, result.class_ids).astype(kind)
     text = PngImagePlugin.PngInfo()
     text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
-    Image.fromarray(ids).save(path, pnginfo=text)
+    Image.fromarray(ids).save(file, format="PNG", pnginfo=text)
 
 
 def _write_masks(result: Segmentation, folder: Path) -> None:
@@ -149,4 +155,4 @@ def encode_rle(mask: np.ndarray) -> str:
     return text.decode("ascii")
 
 
-__all__ = ["ENDINGS", "coco_results", "encode_rle", "write_result"]
+__all__ = ["ENDINGS", "coco_results", "encode_rle", "save_label_map", "write_result"]

@@ -9,16 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers.utils import logging
 
-from catseg_hf.app.devices import pick_device, pick_dtype
 from catseg_hf.app.photo_reading import read_photo
+from catseg_hf.app.photo_segmenter import load_model
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation
-from catseg_hf.hub import find_model
-from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.pictures.text import MIN_WIDTH
-from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label, parse_labels
 
 
@@ -124,12 +120,8 @@ class PageModel:
     """
 
     def __init__(self, name: str) -> None:
-        self.folder = find_model(name)
-        self.device = pick_device("auto")
-        logging.disable_progress_bar()
-        self.processor = CatSegProcessor.from_pretrained(self.folder)
-        dtype = pick_dtype("auto", self.device)
-        self.network = CatSegForSemanticSegmentation.from_pretrained(self.folder, dtype=dtype).to(self.device).eval()
+        self.network, self.processor = load_model(name, "auto", "auto")
+        self.device = self.network.device
 
     @torch.inference_mode()
     def segment(self, path: str | None, labels: Sequence[Label]) -> SegmentedPhoto:

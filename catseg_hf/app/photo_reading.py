@@ -63,14 +63,14 @@ def read_photo(name: str) -> Image.Image:
         ValueError: If it has too many bytes or pixels.
     """
     if name == STDIN:
-        return _decode(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")))
+        return decode_photo(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")))
     if is_url(name):
         # Some servers refuse clients that do not say who they are.
         request = Request(name, headers={"User-Agent": "catseg-hf"})
         with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
-            return _decode(BytesIO(_read_capped(response, "The file")))
+            return decode_photo(BytesIO(_read_capped(response, "The file")))
     with open(name, "rb") as file:
-        return _decode(file)
+        return decode_photo(file)
 
 
 def _read_capped(stream: BinaryIO, what: str) -> bytes:
@@ -86,17 +86,31 @@ def _read_capped(stream: BinaryIO, what: str) -> bytes:
     return b"".join(parts)
 
 
-def _decode(file: BinaryIO) -> Image.Image:
+def decode_photo(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes a photo as the model sees it.
+
+    Args:
+        file (`BinaryIO`): Its bytes.
+        max_pixels (`int`, *optional*): Largest height times width; larger photos are refused before they are decoded.
+
+    Returns:
+        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white.
+
+    Raises:
+        TooManyPixelsError: If it is larger.
+        UnidentifiedImageError: If it is no picture.
+        OSError: If it is damaged.
+    """
     try:
         with warnings.catch_warnings():
             # Pillow warns of pictures half as large as the limit, which holds for all of them.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
-                return Image.fromarray(read_image(picture, None, True, MAX_PIXELS)[0])
+                return Image.fromarray(read_image(picture, None, True, max_pixels)[0])
     except Image.DecompressionBombError as error:
-        raise TooManyPixelsError(f"it has more than {MAX_PIXELS:,} pixels: make it smaller.") from error
+        raise TooManyPixelsError(f"it has more than {max_pixels:,} pixels: make it smaller.") from error
     except UnidentifiedImageError as error:
-        raise OSError("it is none, or of a format that Pillow does not know.") from error
+        raise UnidentifiedImageError("it is none, or of a format that Pillow does not know.") from error
 
 
-__all__ = ["MAX_BYTES", "read_photo", "read_photos"]
+__all__ = ["MAX_BYTES", "decode_photo", "read_photo", "read_photos"]

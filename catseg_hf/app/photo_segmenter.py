@@ -43,6 +43,8 @@ class PhotoSegmenter:
             A class for the pixels below the threshold: one of the labels, or one more. Of such a pixel, one minus the
             best class's score counts. Without it they have no class.
         need_scores (`bool`, *optional*, defaults to `False`): Whether the scores are wanted.
+        embed (`Callable[[list[str | list[str]]], torch.Tensor]`, *optional*):
+            Makes the text embeddings of the labels; by default the model does.
 
     Raises:
         ValueError: If a label cannot be used, there are none, or `background` is given without `threshold`.
@@ -56,6 +58,7 @@ class PhotoSegmenter:
         threshold: float | None = None,
         background: str | None = None,
         need_scores: bool = False,
+        embed: Callable[[list[Label]], torch.Tensor] | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
@@ -67,9 +70,7 @@ class PhotoSegmenter:
         self.text_embeds = None
         if labels is not None:
             labels = parse_labels(labels, "labels")
-            input_ids = processor(text=labels)["input_ids"]
-            with torch.inference_mode():
-                self.text_embeds = model.get_text_embeds(input_ids)
+            self.text_embeds = (embed or self.embed)(labels)
         elif model.config.vocabulary_digest is None:
             raise ValueError("The model has no vocabulary of its own: give labels.")
         else:
@@ -81,6 +82,21 @@ class PhotoSegmenter:
             self.labels.append(background)
             names.append(background)
         self.background_id = NO_CLASS if background is None else names.index(background)
+
+    @torch.inference_mode()
+    def embed(self, labels: list[Label]) -> torch.Tensor:
+        """Text embeddings of labels.
+
+        Args:
+            labels (`list[str | list[str]]`): As [`parse_labels`] returns them.
+
+        Returns:
+            `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
+
+        Raises:
+            ValueError: If a label cannot be used.
+        """
+        return self.model.get_text_embeds(self.processor(text=labels)["input_ids"])
 
     def prepare(self, photos: Sequence[tuple[Photo, Image.Image]]) -> PreparedPhotos:
         """Makes the model's inputs, on its device.
@@ -123,13 +139,24 @@ class PhotoSegmenter:
             label_maps = self.processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
             best = [(label_map, None) for label_map in label_maps]
         return [
-            self._segmentation(photo.name, picture, class_ids.cpu().numpy(), scores)
+            self.segmentation(photo.name, picture, class_ids.cpu().numpy(), scores)
             for (photo, picture), (class_ids, scores) in zip(prepared.photos, best, strict=True)
         ]
 
-    def _segmentation(
+    def segmentation(
         self, name: str, picture: Image.Image, class_ids: np.ndarray, scores: torch.Tensor | None
     ) -> Segmentation:
+        """The segmentation of a photo, with its threshold.
+
+        Args:
+            name (`str`): Where the photo came from.
+            picture (`PIL.Image.Image`): The photo.
+            class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel.
+            scores (`torch.Tensor` of shape `(height, width)`, *optional*): Its score.
+
+        Returns:
+            [`Segmentation`]
+        """
         values = None if scores is None else scores.float().cpu().numpy()
         return Segmentation(name, picture, self.labels, *self.with_threshold(class_ids, values))
 
@@ -196,34 +223,50 @@ def _batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def load_segmenter(
-    model: str, device: str, dtype: str, labels: Sequence[Label] | None, *, compiles: bool = False, **options: Any
-) -> PhotoSegmenter:
+def load_model(
+    name: str, device: str, dtype: str, *, compiles: bool = False
+) -> tuple[CatSegForSemanticSegmentation, CatSegProcessor]:
     """Loads a model by its name at the command line.
 
     Args:
-        model (`str`): As [`find_model`] takes it.
+        name (`str`): As [`find_model`] takes it.
         device (`str`): As [`pick_device`] takes it.
         dtype (`str`): As [`pick_dtype`] takes it.
-        labels (`Sequence[str | list[str]]`, *optional*): The classes.
         compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model.
+
+    Returns:
+        `tuple[CatSegForSemanticSegmentation, CatSegProcessor]`: The model, in evaluation mode, on its device.
+
+    Raises:
+        ValueError: If there is no such model or device.
+    """
+    target = pick_device(device)
+    folder = find_model(name)
+    logging.disable_progress_bar()
+    processor = CatSegProcessor.from_pretrained(folder)
+    model = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, target)).to(target).eval()
+    if compiles:
+        compile_model(model)
+    return model, processor
+
+
+def load_segmenter(
+    model: str, device: str, dtype: str, labels: Sequence[Label] | None, *, compiles: bool = False, **options: Any
+) -> PhotoSegmenter:
+    """Loads a model by its name at the command line, for photos.
+
+    Args:
+        model, device, dtype, compiles: As for [`load_model`].
+        labels (`Sequence[str | list[str]]`, *optional*): The classes.
         options: The other arguments of [`PhotoSegmenter`].
 
     Returns:
         `PhotoSegmenter`.
 
     Raises:
-        ValueError: If there is no such model or device.
+        ValueError: If there is no such model or device, or the labels cannot be used.
     """
-    target = pick_device(device)
-    folder = find_model(model)
-    logging.disable_progress_bar()
-    processor = CatSegProcessor.from_pretrained(folder)
-    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, target))
-    network.to(target).eval()
-    if compiles:
-        compile_model(network)
-    return PhotoSegmenter(network, processor, labels, **options)
+    return PhotoSegmenter(*load_model(model, device, dtype, compiles=compiles), labels, **options)
 
 
-__all__ = ["PhotoSegmenter", "PreparedPhotos", "load_segmenter", "segment_photos"]
+__all__ = ["PhotoSegmenter", "PreparedPhotos", "load_model", "load_segmenter", "segment_photos"]

@@ -85,7 +85,7 @@ def build_page(model_name: str) -> gr.Blocks:
         ValueError: If there is no such model.
     """
     model = PageModel(model_name)
-    is_tiny = model.folder == catseg_hf.TINY
+    is_tiny = model.network.name_or_path == catseg_hf.TINY
     with gr.Blocks(analytics_enabled=False, title="CAT-Seg", delete_cache=DELETE_CACHE) as page:
         gr.Markdown(INTRODUCTION + (TINY_INTRODUCTION if is_tiny else f"\nModel: `{model_name}`"))
         result = gr.State()

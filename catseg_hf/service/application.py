@@ -1,0 +1,183 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""The service as an application of Ray Serve: one deployment for HTTP, one with the model's replicas."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from catseg_hf.app.segmentation import Segmentation
+from catseg_hf.service.answers import make_answer
+from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.served_model import PreparedRequest, ServedModel
+from catseg_hf.service.settings import ServiceSettings
+
+
+NAME = "catseg"
+MODEL, API = "CatSegModel", "CatSegApi"
+BATCH_WAIT_SECONDS = 0.005
+LOST = "The process that worked on this request ended: try again."
+
+
+@serve.deployment(name=MODEL)
+class ModelReplica:
+    """A process with the model.
+
+    Args:
+        settings ([`ServiceSettings`]): Which model, and how.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.model = ServedModel(settings)
+        self.description = self.model.describe()
+        # One thread, since a model works on one batch at a time; photos are read and answers written beside it.
+        self.thread = ThreadPoolExecutor(1)
+        size = self.model.batch_size
+        self.segment_together.set_max_batch_size(size)
+        self.segment_together.set_batch_wait_timeout_s(0 if size == 1 else BATCH_WAIT_SECONDS)
+
+    async def segment(self, request: SegmentRequest) -> tuple[bytes, int] | ServiceError:
+        """Segments a photo; what is wrong with a request is returned, not raised, since Ray would wrap it.
+
+        Args:
+            request ([`SegmentRequest`]): The request.
+
+        Returns:
+            `tuple[bytes, int] | ServiceError`: As [`Backend`] says, or why there is no answer.
+        """
+        try:
+            prepared = await asyncio.to_thread(self.model.prepare, request)
+        except ServiceError as error:
+            return error
+        result, together = await self.segment_together(prepared)
+        if isinstance(result, ServiceError):
+            return result
+        return await asyncio.to_thread(make_answer, result, request.format, self.description["name"]), together
+
+    @serve.batch
+    async def segment_together(
+        self, waiting: list[PreparedRequest]
+    ) -> Sequence[tuple[Segmentation | ServiceError, int]]:
+        """Segments what waits; see [`ServedModel.segment`].
+
+        Args:
+            waiting (`list[PreparedRequest]`): The requests.
+
+        Returns:
+            `Sequence[tuple[Segmentation | ServiceError, int]]`: For each its result, and how many there were.
+        """
+        loop = asyncio.get_running_loop()
+        results = await loop.run_in_executor(self.thread, self.model.segment, waiting)
+        return [(result, len(waiting)) for result in results]
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is; see [`ServedModel.describe`]."""
+        return self.description
+
+
+class RayBackend:
+    """The model's replicas, as the interface asks them.
+
+    Args:
+        replicas (`DeploymentHandle`): Of [`ModelReplica`].
+    """
+
+    def __init__(self, replicas: DeploymentHandle) -> None:
+        self.replicas = replicas
+        self.description: dict[str, Any] | None = None
+
+    async def segment(self, request: SegmentRequest) -> tuple[bytes, int]:
+        """See [`Backend`]."""
+        try:
+            answer = await self.replicas.segment.remote(request)
+        except (RayError, RayServeException) as error:
+            raise ServiceError(503, LOST) from error
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+    async def describe(self) -> dict[str, Any]:
+        """See [`Backend`]."""
+        if self.description is None:
+            try:
+                self.description = await self.replicas.describe.remote()
+            except (RayError, RayServeException) as error:
+                raise ServiceError(503, LOST) from error
+        return self.description
+
+    async def is_ready(self) -> bool:
+        """See [`Backend`]."""
+        status = await asyncio.to_thread(serve.status)
+        deployment = status.applications[NAME].deployments.get(MODEL)
+        return deployment is not None and deployment.replica_states.get("RUNNING", 0) > 0
+
+
+@serve.deployment(name=API)
+@serve.ingress()
+class ApiReplica:
+    """The HTTP interface.
+
+    Args:
+        settings ([`ServiceSettings`]): Limits and keys.
+        replicas (`DeploymentHandle`): Of [`ModelReplica`].
+    """
+
+    def __init__(self, settings: ServiceSettings, replicas: DeploymentHandle) -> None:
+        self.settings, self.replicas = settings, replicas
+        self.gate = Gate(settings, Metrics())
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return make_api(self.settings, RayBackend(self.replicas), self.gate)
+
+    async def close(self) -> None:
+        """Lets no request in any more, and waits for those that are there."""
+        await self.gate.close()
+
+
+def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
+    """The application, for `serve.run`, or as `import_path: catseg_hf.service.application:build` of a config file.
+
+    Args:
+        settings (`ServiceSettings` or `dict`): The settings, or those of them that are not the default.
+
+    Returns:
+        `serve.Application`
+
+    Raises:
+        TypeError: If there is no such setting.
+        ValueError: If one has a value that is not allowed.
+    """
+    settings = ServiceSettings(**settings) if isinstance(settings, dict) else settings
+    settings.api_keys()  # refused here, if they cannot be read, and not by a process that is started again and again
+    resources = ray.cluster_resources()
+    has_gpu = settings.device == "auto" and resources.get("GPU", 0) >= settings.replicas or settings.device == "cuda"
+    cores = int(resources.get("CPU", 1))
+    cpus = settings.cpus or (1 if has_gpu else max(1, cores // settings.replicas))
+    model = ModelReplica.options(
+        num_replicas=settings.replicas,
+        # One batch that is worked on and one that waits; the rest waits where a replica's end does not touch it.
+        max_ongoing_requests=2 * (settings.batch_size or (16 if has_gpu else 1)),
+        ray_actor_options={"num_cpus": cpus, "num_gpus": 1 if has_gpu else 0},
+        health_check_period_s=2,
+        graceful_shutdown_timeout_s=settings.timeout,
+    )
+    api = ApiReplica.options(
+        # Above what the gate lets in, so that it can say no.
+        max_ongoing_requests=4 * settings.max_waiting + 100,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=settings.timeout,
+    )
+    return api.bind(settings, model.bind(settings))
+
+
+__all__ = ["API", "MODEL", "NAME", "build"]

@@ -1,0 +1,261 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""What callers send, as forms or as JSON, and what is refused of it before a model is asked."""
+
+import base64
+import binascii
+import json
+import re
+import warnings
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Annotated, Any, Literal
+
+from fastapi import Request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.settings import ServiceSettings
+from catseg_hf.service.web_photos import fetch_photo
+
+
+# Of all that a request holds beside its photo.
+MAX_OTHER_BYTES = 2**18
+IMAGE_HELP = "The photo: JPEG, PNG, WebP, or what else Pillow reads."
+
+
+class SegmentOptions(BaseModel):
+    """What a request says beside its photo."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: Annotated[
+        str | list[str | list[str]] | None,
+        Field(
+            description="Classes, separated by commas; or, if there is a semicolon, classes separated by semicolons "
+            "and their synonyms by commas. In JSON also a list, in which a list is a class with synonyms. By default "
+            "those that the model has itself.",
+            examples=["cat, grass", "person, man, woman; road"],
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None, Field(ge=0, le=1, description="Least score that the best class of a pixel needs.")
+    ] = None
+    background: Annotated[
+        str | None, Field(description="A class for the pixels below the threshold; without it they have none.")
+    ] = None
+    format: Annotated[
+        Literal["json", "overlay", "label-map"],
+        Field(
+            description="JSON, or a PNG: a picture with a legend, or class ids (255, or 65535 in one of 16 bits, for "
+            "no class), whose text chunk `labels` holds the names."
+        ),
+    ] = "json"
+
+
+class SegmentForm(SegmentOptions):
+    """A request as a form; for the documentation."""
+
+    image: Annotated[bytes, Field(description=IMAGE_HELP, json_schema_extra={"format": "binary"})]
+
+
+class SegmentJson(SegmentOptions):
+    """A request as JSON."""
+
+    image: Annotated[str | None, Field(description=f"{IMAGE_HELP} In base64.")] = None
+    image_url: Annotated[
+        str | None, Field(description="Instead of `image`, if the service allows it: where it fetches the photo.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """A request that passed all checks but those that need a model.
+
+    Args:
+        photo (`bytes`): The file.
+        labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
+        threshold (`float`, *optional*): Least score, from 0 to 1.
+        background (`str`, *optional*): Class of pixels below it.
+        format (`str`): `"json"`, `"overlay"` or `"label-map"`.
+    """
+
+    photo: bytes
+    labels: list[Label] | None
+    threshold: float | None
+    background: str | None
+    format: str
+
+
+async def read_request(request: Request, settings: ServiceSettings) -> SegmentRequest:
+    """Reads a request, and no more of it than is allowed.
+
+    Args:
+        request (`fastapi.Request`): What came.
+        settings ([`ServiceSettings`]): The limits.
+
+    Returns:
+        [`SegmentRequest`]
+
+    Raises:
+        ServiceError: If anything is wrong with it.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        photo, options = await _read_form(request, settings)
+    elif kind == "application/json":
+        photo, options = await _read_json(request, settings)
+    else:
+        raise ServiceError(415, f"The body is {kind or 'of no type'}: send multipart/form-data or application/json.")
+    labels = _checked_labels(options.labels, settings)
+    if options.background is not None and options.threshold is None:
+        raise ServiceError(422, "`background` names the pixels below `threshold`: give `threshold` too.")
+    check_photo(photo, settings)
+    return SegmentRequest(photo, labels, options.threshold, options.background, options.format)
+
+
+async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:
+    limit = settings.max_photo_bytes + MAX_OTHER_BYTES
+    parser = MultiPartParser(request.headers, limited(request, limit), max_files=1, max_fields=8)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        raise ServiceError(400, f"The form cannot be read: {getattr(error, 'message', 'it is damaged')}") from error
+    try:
+        fields = _once_each(form.multi_items())
+        image = fields.pop("image", None)
+        if not isinstance(image, UploadFile):
+            raise ServiceError(422, "There is no photo: send its file as `image`.")
+        if any(isinstance(value, UploadFile) for value in fields.values()):
+            raise ServiceError(422, "Only `image` is a file: send everything else as text.")
+        # An empty field of a form is one that was not filled in.
+        options = _validated(SegmentOptions, {name: value for name, value in fields.items() if value != ""})
+        return await image.read(), options
+    finally:
+        await form.close()
+
+
+def _once_each(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(entries)
+    if len(fields) < len(entries):
+        names = [name for name, _ in entries]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ServiceError(422, f"`{twice}` is given several times: give it once.")
+    return fields
+
+
+async def _read_json(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:
+    # Base64 has four letters for three bytes.
+    body = b"".join([part async for part in limited(request, settings.max_photo_bytes * 4 // 3 + MAX_OTHER_BYTES)])
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ServiceError(400, "The body is no JSON, or damaged.") from error
+    if not isinstance(fields, dict):
+        raise ServiceError(422, 'The body must be a JSON object, such as {"image": ..., "labels": "cat, grass"}.')
+    options = _validated(SegmentJson, fields)
+    if (options.image is None) == (options.image_url is None):
+        either = "either `image` or `image_url`" if settings.allow_urls else "`image`"
+        raise ServiceError(422, f"Give {either}.")
+    if options.image_url is not None:
+        if not settings.allow_urls:
+            raise ServiceError(422, "This service fetches no photos (`image_url`): send the photo as `image`.")
+        return await fetch_photo(options.image_url, settings.max_photo_bytes), options
+    try:
+        photo = base64.b64decode(options.image, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ServiceError(422, "`image` is no base64: encode the bytes of the file, without a prefix.") from error
+    return photo, options
+
+
+async def limited(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body of a request, up to a limit.
+
+    Args:
+        request (`fastapi.Request`): The request.
+        limit (`int`): Number of bytes.
+
+    Returns:
+        An iterator over its parts.
+
+    Raises:
+        ServiceError: If there are more; nothing more is read then, or nothing at all where the header says so.
+    """
+    error = ServiceError(413, f"The request has more than {limit:,} bytes: make the photo smaller.")
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise error
+    total = 0
+    async for part in request.stream():
+        total += len(part)
+        if total > limit:
+            raise error
+        yield part
+
+
+def _validated(kind: type[SegmentOptions], fields: dict[str, Any]) -> Any:
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = first["loc"][0] if first["loc"] else "body"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(dict.fromkeys(["image", *kind.model_fields]))
+            raise ServiceError(422, f"`{name}` is not known: there are {known}.") from error
+        raise ServiceError(422, f"`{name}`: {first['msg']}, got {str(first['input'])[:100]!r}.") from error
+
+
+def _checked_labels(labels: Any, settings: ServiceSettings) -> list[Label] | None:
+    if labels is None:
+        return None
+    names = re.split("[,;]", labels) if isinstance(labels, str) else _flat(labels)
+    for what, number, limit in (
+        ("names", len(names), settings.max_names),
+        ("letters", sum(map(len, names)), settings.max_letters),
+    ):
+        if number > limit:
+            raise ServiceError(422, f"The labels have {number} {what}, and the most are {limit}: leave some out.")
+    try:
+        return parse_labels(labels, "labels")
+    except (TypeError, ValueError) as error:
+        raise ServiceError(422, str(error)) from error
+
+
+def _flat(labels: list[Label]) -> list[str]:
+    return [name for label in labels for name in ([label] if isinstance(label, str) else label)]
+
+
+def check_photo(photo: bytes, settings: ServiceSettings) -> None:
+    """Refuses what is no photo, or too large a one, by its first bytes.
+
+    Args:
+        photo (`bytes`): The file.
+        settings ([`ServiceSettings`]): The limits.
+
+    Raises:
+        ServiceError: If it is refused.
+    """
+    if not photo:
+        raise ServiceError(422, "`image` is empty: send the bytes of the file.")
+    if len(photo) > settings.max_photo_bytes:
+        raise ServiceError(413, f"The photo has more than {settings.max_photo_bytes:,} bytes: make it smaller.")
+    too_large = ServiceError(413, f"The photo has more than {settings.max_photo_pixels:,} pixels: make it smaller.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(BytesIO(photo)) as picture:
+                if picture.width * picture.height > settings.max_photo_pixels:
+                    raise too_large
+    except Image.DecompressionBombError as error:
+        raise too_large from error
+    except ServiceError:
+        raise
+    except Exception as error:  # decoders raise errors of all kinds on damaged files
+        raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
+
+
+__all__ = ["SegmentForm", "SegmentJson", "SegmentRequest", "check_photo", "read_request"]

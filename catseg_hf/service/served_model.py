@@ -1,0 +1,180 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""The model of a service: requests that wait together go through it together."""
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from transformers.image_processing_utils import BatchFeature
+
+from catseg_hf.app.photo_reading import decode_photo
+from catseg_hf.app.photo_segmenter import PhotoSegmenter, load_model
+from catseg_hf.app.segmentation import Segmentation
+from catseg_hf.hub import find_model
+from catseg_hf.prompts_catseg import Label
+from catseg_hf.service.embedding_store import EmbeddingStore, vocabulary_key
+from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.settings import ServiceSettings
+
+
+logger = logging.getLogger(__name__)
+
+
+class PreparedRequest(NamedTuple):
+    """A request with its photo, and as the model's inputs."""
+
+    request: SegmentRequest
+    picture: Image.Image
+    inputs: BatchFeature
+
+
+class ServedModel:
+    """A model that answers requests.
+
+    `prepare` may run in several threads; `segment` in one at a time.
+
+    Args:
+        settings ([`ServiceSettings`]): Which model, and how.
+
+    Raises:
+        ValueError: If there is no such model or device.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.network, self.processor = load_model(settings.model, settings.device, settings.dtype)
+        self.embeddings = EmbeddingStore(self._embed, settings.kept_vocabularies)
+
+    @property
+    def batch_size(self) -> int:
+        """Photos that go through the model together."""
+        is_cpu = self.network.device.type == "cpu"
+        return self.settings.batch_size or (1 if is_cpu else 16)
+
+    def describe(self) -> dict[str, Any]:
+        """What callers can know of the model.
+
+        Returns:
+            `dict`: `name`, `commit` (on the Hub) or `weights` (SHA-256 of its files), and `vocabulary`, the names of
+            the classes that it has itself.
+        """
+        config = self.network.config
+        folder = Path(find_model(self.settings.model))
+        commit = getattr(config, "_commit_hash", None)
+        source = {"weights": _digest(folder.glob("*.safetensors"))} if folder.is_dir() else {"commit": commit}
+        has_vocabulary = config.vocabulary_digest is not None
+        # A folder is a matter of this machine.
+        name = folder.name if Path(self.settings.model).is_dir() else self.settings.model
+        return {"name": name, **source, "vocabulary": list(config.id2label.values()) if has_vocabulary else []}
+
+    def prepare(self, request: SegmentRequest) -> PreparedRequest:
+        """Reads the photo of a request, and makes the model's inputs of it.
+
+        Args:
+            request ([`SegmentRequest`]): The request.
+
+        Returns:
+            [`PreparedRequest`]
+
+        Raises:
+            ServiceError: If the photo is damaged.
+        """
+        try:
+            picture = decode_photo(BytesIO(request.photo), self.settings.max_photo_pixels)
+        except Exception as error:  # decoders raise errors of all kinds on damaged files
+            raise ServiceError(422, f"`image` cannot be read as a picture: {error or type(error).__name__}") from error
+        return PreparedRequest(request, picture, self.processor(images=picture, device=self.network.device))
+
+    def segment(self, waiting: Sequence[PreparedRequest]) -> list[Segmentation | ServiceError]:
+        """Segments the photos of several callers.
+
+        All photos share the image towers; those with equal labels all that follows.
+
+        Args:
+            waiting (`Sequence[PreparedRequest]`): What waits.
+
+        Returns:
+            `list[Segmentation | ServiceError]`: For each its segmentation, with scores, or why there is none.
+        """
+        try:
+            return self._segment_together(waiting)
+        except Exception as error:
+            if len(waiting) > 1:  # what is wrong with one is not for the others to suffer
+                return [result for each in waiting for result in self.segment([each])]
+            if isinstance(error, torch.OutOfMemoryError):
+                return [ServiceError(413, "The photo and its labels need more memory than there is: send fewer.")]
+            logger.exception("A request failed.")
+            return [ServiceError(500, "The service failed at this request; its log says where.")]
+
+    @torch.inference_mode()
+    def _segment_together(self, waiting: Sequence[PreparedRequest]) -> list[Segmentation | ServiceError]:
+        segmenters = [self._segmenter(each.request) for each in waiting]
+        results = dict(enumerate(segmenters))
+        sound = [index for index, segmenter in results.items() if isinstance(segmenter, PhotoSegmenter)]
+        for alike in _grouped(sound, lambda index: waiting[index].inputs["pixel_values"].shape):
+            inputs = _joined([waiting[index].inputs for index in alike])
+            geometry = {name: inputs.pop(name) for name in ("view_boxes", "resized_sizes") if name in inputs}
+            image_embeds = self.network.get_image_embeds(**inputs)
+            places = dict(zip(alike, range(len(alike)), strict=True))
+            for same in _grouped(alike, lambda index: vocabulary_key(waiting[index].request.labels)):
+                rows = [places[index] for index in same]
+                outputs = self.network(
+                    image_embeds=tuple(each[rows] for each in image_embeds),
+                    text_embeds=self.embeddings.get(waiting[same[0]].request.labels),
+                    **{name: each[rows] for name, each in geometry.items()},
+                )
+                pictures = [waiting[index].picture for index in same]
+                sizes = [(picture.height, picture.width) for picture in pictures]
+                best = self.processor.post_process_best_classes(outputs, sizes)
+                for index, picture, (class_ids, scores) in zip(same, pictures, best, strict=True):
+                    results[index] = segmenters[index].segmentation("", picture, class_ids.cpu().numpy(), scores)
+        return list(results.values())
+
+    def _segmenter(self, request: SegmentRequest) -> PhotoSegmenter | ServiceError:
+        try:
+            return PhotoSegmenter(
+                self.network,
+                self.processor,
+                request.labels,
+                request.threshold,
+                request.background,
+                need_scores=True,
+                embed=self.embeddings.get,
+            )
+        except ValueError as error:
+            return ServiceError(422, str(error))
+
+    def _embed(self, labels: list[Label] | None) -> torch.Tensor:
+        if labels is None:
+            return self.network.model.resolve_text_embeds()
+        return self.network.get_text_embeds(self.processor(text=labels)["input_ids"])
+
+
+def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+    groups = defaultdict(list)
+    for index in indices:
+        groups[key(index)].append(index)
+    return list(groups.values())
+
+
+def _joined(inputs: Sequence[BatchFeature]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([each[name] for each in inputs]) for name in inputs[0]}
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+__all__ = ["PreparedRequest", "ServedModel"]

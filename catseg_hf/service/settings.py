@@ -1,0 +1,85 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a service is told when it starts: which model, how much of everything, and who may ask."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Settings of a service; every limit is one that callers can read at `/v1/model`.
+
+    Args:
+        model (`str`, *optional*, defaults to `"tiny"`): As `catseg segment --model` takes it.
+        device (`str`, *optional*, defaults to `"auto"`): As [`pick_device`] takes it.
+        dtype (`str`, *optional*, defaults to `"auto"`): As [`pick_dtype`] takes it.
+        replicas (`int`, *optional*, defaults to 1): Processes with a model each.
+        cpus (`int`, *optional*):
+            Cores of a replica. By default all cores, shared by the replicas, where there are no GPUs, otherwise 1.
+        batch_size (`int`, *optional*):
+            Photos that go through the model together. By default 1 on a CPU, where more are not faster and an answer is
+            then to the last bit the one that a photo gets alone, and 16 on a GPU.
+        max_waiting (`int`, *optional*, defaults to 64): Requests that are there at a time.
+        max_photo_bytes (`int`, *optional*, defaults to 20 MiB): Size of a photo's file.
+        max_photo_pixels (`int`, *optional*, defaults to 40 million): Height times width of a photo.
+        max_names (`int`, *optional*, defaults to 256): Names in a request, synonyms counted.
+        max_letters (`int`, *optional*, defaults to 8000): Letters of all names.
+        timeout (`float`, *optional*, defaults to 60.0): Seconds that a request may take, its upload included.
+        kept_vocabularies (`int`, *optional*, defaults to 64): Vocabularies whose embeddings a replica keeps.
+        allow_urls (`bool`, *optional*, defaults to `False`): Whether photos are fetched from the web.
+        api_key_file (`str`, *optional*): A file with a key in each line; by default nobody needs one.
+
+    Raises:
+        ValueError: If a number is not positive, or the file has no keys.
+    """
+
+    model: str = "tiny"
+    device: str = "auto"
+    dtype: str = "auto"
+    replicas: int = 1
+    cpus: int | None = None
+    batch_size: int | None = None
+    max_waiting: int = 64
+    max_photo_bytes: int = 20 * 2**20
+    max_photo_pixels: int = 40_000_000
+    max_names: int = 256
+    max_letters: int = 8000
+    timeout: float = 60.0
+    kept_vocabularies: int = 64
+    allow_urls: bool = False
+    api_key_file: str | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and value <= 0:
+                raise ValueError(f"`{field.name}` must be greater than 0, got {value}.")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What callers are told."""
+        names = ("max_waiting", "max_photo_bytes", "max_photo_pixels", "max_names", "max_letters", "timeout")
+        return {name: getattr(self, name) for name in names}
+
+    def api_keys(self) -> list[bytes]:
+        """The keys, read from their file.
+
+        Returns:
+            `list[bytes]`: Empty where nobody needs one.
+
+        Raises:
+            ValueError: If the file cannot be read or has none.
+        """
+        if self.api_key_file is None:
+            return []
+        try:
+            lines = Path(self.api_key_file).read_bytes().split()
+        except OSError as error:
+            raise ValueError(f"The keys in {self.api_key_file} cannot be read: {error.strerror}.") from error
+        if not lines:
+            raise ValueError(f"{self.api_key_file} has no keys: write one in each line.")
+        return lines
+
+
+__all__ = ["ServiceSettings"]
