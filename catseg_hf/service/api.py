@@ -117,15 +117,30 @@ class Gate:
         self.num_inside += 1
         self.metrics.waiting.set(self.num_inside)
         try:
-            return await asyncio.wait_for(work(), self.settings.timeout)
-        except asyncio.TimeoutError as error:
-            limit = f"{self.settings.timeout:g} seconds"
-            raise ServiceError(
-                503, f"The request took more than {limit}: try again, or send a smaller photo."
-            ) from error
+            return await self.in_time(work())
         finally:
             self.num_inside -= 1
             self.metrics.waiting.set(self.num_inside)
+
+    async def in_time(self, work: Awaitable[Result]) -> Result:
+        """Waits for something, but not for ever.
+
+        Args:
+            work (`Awaitable`): For what.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            ServiceError: If it took too long.
+        """
+        try:
+            return await asyncio.wait_for(work, self.settings.timeout)
+        except asyncio.TimeoutError as error:
+            message = (
+                f"The request took more than {self.settings.timeout:g} seconds: try again, or send a smaller photo."
+            )
+            raise ServiceError(503, message) from error
 
     async def close(self) -> None:
         """Lets nobody in any more, and waits for those who are inside."""
@@ -174,24 +189,8 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
         redoc_url=None,
     )
 
-    @api.exception_handler(ServiceError)
-    async def refuse(request: Request, error: ServiceError) -> JSONResponse:
-        headers = {"Retry-After": "2"} if error.status in (429, 503) else {}
-        if error.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
-        if error.status == 413:
-            headers["Connection"] = "close"  # the rest of the body is not read
-        return JSONResponse(error.content, error.status, headers)
-
-    @api.exception_handler(HTTPException)
-    async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
-        status = error.status_code if error.status_code in CODES else 400
-        known = "POST /v1/segment, GET /v1/model, /healthz, /readyz, /metrics, /docs"
-        return JSONResponse(ServiceError(status, f"{error.detail}: there are {known}.").content, error.status_code)
-
-    @api.exception_handler(Exception)
-    async def fail(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(ServiceError(500, "The service failed at this request; its log says where.").content, 500)
+    _add_errors(api)
+    _add_state(api, backend, gate)
 
     @api.post(
         "/v1/segment",
@@ -224,7 +223,36 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
     @api.get("/v1/model", summary="The model, and the limits of requests", responses={503: ERRORS[503]})
     async def model(request: Request) -> dict[str, Any]:
         check_key(request, keys)
-        return {**await backend.describe(), "limits": settings.limits}
+        return {**await gate.in_time(backend.describe()), "limits": settings.limits}
+
+    return api
+
+
+def _add_errors(api: FastAPI) -> None:
+    """All errors in one form, and none that shows anything of the machine."""
+
+    @api.exception_handler(ServiceError)
+    async def refuse(request: Request, error: ServiceError) -> JSONResponse:
+        headers = {"Retry-After": "2"} if error.status in (429, 503) else {}
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if error.status == 413:
+            headers["Connection"] = "close"  # the rest of the body is not read
+        return JSONResponse(error.content, error.status, headers)
+
+    @api.exception_handler(HTTPException)
+    async def refuse_route(request: Request, error: HTTPException) -> JSONResponse:
+        status = error.status_code if error.status_code in CODES else 400
+        known = "POST /v1/segment, GET /v1/model, /healthz, /readyz, /metrics, /docs"
+        return JSONResponse(ServiceError(status, f"{error.detail}: there are {known}.").content, error.status_code)
+
+    @api.exception_handler(Exception)
+    async def fail(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(ServiceError(500, "The service failed at this request; its log says where.").content, 500)
+
+
+def _add_state(api: FastAPI, backend: Backend, gate: Gate) -> None:
+    """What those who run the service ask; it tells nothing of requests, and needs no key."""
 
     @api.get("/healthz", summary="Whether the service runs")
     async def healthz() -> dict[str, str]:
@@ -238,9 +266,7 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
 
     @api.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def show_metrics() -> Response:
-        return metrics.response()
-
-    return api
+        return gate.metrics.response()
 
 
 __all__ = ["Backend", "Gate", "check_key", "make_api"]

@@ -60,6 +60,7 @@ class SegmentOptions(BaseModel):
 class SegmentForm(SegmentOptions):
     """A request as a form; for the documentation."""
 
+    labels: Annotated[str | None, SegmentOptions.model_fields["labels"]] = None
     image: Annotated[bytes, Field(description=IMAGE_HELP, json_schema_extra={"format": "binary"})]
 
 

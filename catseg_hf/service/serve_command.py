@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg serve`: the service on this machine, or on a cluster that runs already."""
 
+import logging
 import signal
 import threading
 from contextlib import suppress
@@ -88,6 +89,7 @@ def _stop_signal() -> threading.Event:
 def _run(settings: ServiceSettings, host: str, port: int, *, is_own: bool, stop: threading.Event) -> None:
     from ray import serve as ray_serve
 
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     from catseg_hf.service.application import API, NAME, build
 
     ray_serve.start(http_options={"host": host, "port": port})
@@ -100,9 +102,7 @@ def _run(settings: ServiceSettings, host: str, port: int, *, is_own: bool, stop:
         with suppress(TimeoutError):  # a request cannot take longer
             ray_serve.get_deployment_handle(API, NAME).close.remote().result(timeout_s=settings.timeout + 5)
     finally:
-        if is_own:
-            ray_serve.shutdown()
-        else:
+        if not is_own:  # which ends with everything in it
             ray_serve.delete(NAME)
 
 

@@ -14,6 +14,8 @@ from catseg_hf.service.errors import ServiceError
 TIMEOUT_SECONDS = 20
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 2**16
+# IPv6 addresses that stand for those of IPv4, private ones among them: mapped, translated, 6to4 and Teredo.
+CARRIERS_OF_IPV4 = [ipaddress.ip_network(text) for text in ("::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "2001::/32")]
 
 
 class PrivateAddressError(OSError):
@@ -33,12 +35,24 @@ def public_socket(address: tuple[Any, ...]) -> socket.socket:
         PrivateAddressError: If it leads into a private network, or to this machine.
     """
     family, kind, protocol, _, (host, *_) = address
-    number = ipaddress.ip_address(host.partition("%")[0])
-    # IPv4 written as IPv6
-    number = getattr(number, "ipv4_mapped", None) or number
-    if not number.is_global or number.is_multicast:
-        raise PrivateAddressError(f"{number} is no public address")
+    if not is_public(host):
+        raise PrivateAddressError(f"{host} is no public address")
     return socket.socket(family, kind, protocol)
+
+
+def is_public(host: str) -> bool:
+    """Whether an address leads to the public web.
+
+    Args:
+        host (`str`): IPv4 or IPv6, in numbers.
+
+    Returns:
+        `bool`
+    """
+    number = ipaddress.ip_address(host.partition("%")[0])
+    if number.version == 6 and any(number in network for network in CARRIERS_OF_IPV4):
+        return False
+    return number.is_global and not number.is_multicast
 
 
 async def fetch_photo(url: str, max_bytes: int) -> bytes:

@@ -1,0 +1,221 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""`catseg serve` itself: processes of Ray, HTTP over loopback, many callers, and a replica that is killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+
+pytest.importorskip("ray", reason='needs the extra "serve"')
+import httpx
+import psutil
+
+from catseg_hf.cli import main
+from catseg_hf.scenes import COLORS, SHAPES, draw_scene
+from catseg_hf.service.answers import make_answer
+from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.served_model import ServedModel
+from catseg_hf.service.settings import ServiceSettings
+
+
+# One after the other: each Ray takes all cores.
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+
+START_SECONDS = 120
+REPLICA = "ServeReplica:catseg:CatSegModel"
+
+
+class Service:
+    """A service that runs."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+        self.address = f"http://127.0.0.1:{port}"
+
+    def ask(self, photo: bytes, labels: str, **options: str) -> httpx.Response:
+        return httpx.post(
+            f"{self.address}/v1/segment", files={"image": photo}, data={"labels": labels, **options}, timeout=120
+        )
+
+    def replicas(self) -> list[psutil.Process]:
+        found = psutil.Process(self.process.pid).children(recursive=True)
+        return [process for process in found if REPLICA in " ".join(_command(process))]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it ended just now
+        return []
+
+
+@contextmanager
+def running_service(log: Path, *options: str) -> Iterator[Service]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "catseg_hf.cli", "serve", "--model", "tiny", "--port", str(port), *options]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        try:
+            wait_for(lambda: "Serving tiny at" in log.read_text() or process.poll() is not None)
+            assert process.poll() is None, log.read_text()
+            yield Service(process, port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+
+
+def wait_for(condition: object, seconds: float = START_SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "It did not happen in time."
+        time.sleep(0.2)
+
+
+def photo_of(seed: int, size: int = 128) -> bytes:
+    file = BytesIO()
+    draw_scene(seed, size).image.save(file, format="PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    log = tmp_path_factory.mktemp("service") / "log.txt"
+    with running_service(log, "--replicas", "2", "--max-waiting", "20", "--max-megabytes", "0.5") as running:
+        yield running
+
+
+def test_nobody_gets_the_answer_of_another(service: Service) -> None:
+    words = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
+    vocabularies = [[*words[index : index + 2 + index % 3], "ground"] for index in range(16)]
+    photos = [photo_of(seed) for seed in range(16)]
+    # As each would be computed alone, by another process.
+    model = ServedModel(ServiceSettings())
+    requests = [
+        SegmentRequest(photo, labels, None, None, "json") for photo, labels in zip(photos, vocabularies, strict=True)
+    ]
+    expected = [make_answer(model.segment([model.prepare(request)])[0], "json", "tiny") for request in requests]
+    assert len(set(expected)) == 16
+
+    def call(caller: int) -> list[bytes]:
+        return [service.ask(photos[caller], ", ".join(vocabularies[caller])).content for _ in range(20)]
+
+    with ThreadPoolExecutor(16) as callers:
+        for answers, right in zip(callers.map(call, range(16)), expected, strict=True):
+            assert answers == [right] * 20
+
+
+def test_a_replica_that_is_killed_takes_nothing_with_it_but_what_it_held(service: Service) -> None:
+    wait_for(lambda: len(service.replicas()) == 2)
+    photo = photo_of(0)
+    expected = service.ask(photo, "star, ground").content
+    statuses: Counter[int] = Counter()
+    victim = service.replicas()[0]
+
+    def call(caller: int) -> None:
+        for turn in range(12):
+            if caller == 0 and turn == 4:
+                victim.kill()
+            reply = service.ask(photo, "star, ground")
+            statuses[reply.status_code] += 1
+            assert (reply.content == expected) == (reply.status_code == 200)
+            if reply.status_code != 200:
+                assert reply.json()["error"]["code"] == "unavailable"
+
+    with ThreadPoolExecutor(8) as callers:
+        list(callers.map(call, range(8)))
+    # Each replica holds one request that is worked on and one that waits for it.
+    assert sum(statuses.values()) == 96 and statuses[503] <= 2 and set(statuses) <= {200, 503}
+    wait_for(lambda: len(service.replicas()) == 2 and victim.pid not in [each.pid for each in service.replicas()])
+    assert service.ask(photo, "star, ground").content == expected
+
+
+def test_more_requests_than_may_wait_are_refused_at_once(service: Service) -> None:
+    photo = photo_of(0, 512)
+    with ThreadPoolExecutor(60) as callers:
+        replies = list(callers.map(lambda _: service.ask(photo, "star, ground"), range(60)))
+    statuses = Counter(reply.status_code for reply in replies)
+    assert set(statuses) == {200, 429} and statuses[200] >= 20
+    refused = next(reply for reply in replies if reply.status_code == 429)
+    assert refused.json()["error"]["code"] == "too_busy" and "Retry-After" in refused.headers
+
+
+def test_a_photo_without_end_is_refused(service: Service) -> None:
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=60)
+
+    def parts() -> Iterator[bytes]:
+        yield b'--y\r\ncontent-disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(100_000):  # 1 GB
+            yield b"x" * 10_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=y", "Transfer-Encoding": "chunked"}
+    try:
+        connection.request("POST", "/v1/segment", body=parts(), headers=headers, encode_chunked=True)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the service did not wait for the rest, and its answer may be lost with the connection
+    else:
+        raise AssertionError("The service read everything.")
+    finally:
+        connection.close()
+    assert service.ask(photo_of(0), "star, ground").status_code == 200
+
+
+def test_state(service: Service) -> None:
+    assert httpx.get(f"{service.address}/readyz").json() == {"status": "ok"}
+    described = httpx.get(f"{service.address}/v1/model").json()
+    assert described["name"] == "tiny" and described["limits"]["max_photo_bytes"] == 2**19
+    assert "catseg_photos_together_count" in httpx.get(f"{service.address}/metrics").text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_what_runs(tmp_path: Path, number: signal.Signals) -> None:
+    log = tmp_path / "log.txt"
+    with running_service(log) as service:
+        photo = photo_of(0, 512)
+        expected = service.ask(photo, "star, ground").content
+        with ThreadPoolExecutor(6) as callers:
+            replies = [callers.submit(service.ask, photo, "star, ground") for _ in range(6)]
+            metrics = f"{service.address}/metrics"
+            wait_for(lambda: "catseg_requests_waiting 6.0" in httpx.get(metrics).text)
+            if number == signal.SIGINT:  # a terminal sends it to all processes
+                os.killpg(service.process.pid, number)
+            else:
+                service.process.send_signal(number)
+            assert [reply.result().content for reply in replies] == [expected] * 6
+        assert service.process.wait(60) == 0
+    assert "Finishing what runs" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_what_cannot_be_started_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("")
+    for options, message in [
+        (["--model", str(tmp_path)], "has no config.json"),
+        (["--model", "tiny", "--api-key-file", str(keys)], "has no keys"),
+        (["--model", "tiny", "--address", "127.0.0.1:1"], "There is no Ray at --address"),
+        (["--model", "tiny", "--device", "cuda:9"], "no device 'cuda:9'"),
+    ]:
+        monkeypatch.setattr(sys, "argv", ["catseg", "serve", *options])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 1
+        assert message in capsys.readouterr().err
