@@ -70,12 +70,14 @@ def serve(
         api_key_file=None if api_key_file is None else str(api_key_file.resolve()),
     )
     if address is None:
+        from catseg_hf.app.devices import pick_device
         from catseg_hf.hub import find_model
 
+        pick_device(device)
         find_model(model)
     stop = _stop_signal()
     with ray_session(address):
-        _run(settings, host, port, is_own=address is None, stop=stop)
+        _run(settings, host, port, stop)
 
 
 def _stop_signal() -> threading.Event:
@@ -86,15 +88,21 @@ def _stop_signal() -> threading.Event:
     return stop
 
 
-def _run(settings: ServiceSettings, host: str, port: int, *, is_own: bool, stop: threading.Event) -> None:
+def _run(settings: ServiceSettings, host: str, port: int, stop: threading.Event) -> None:
     from ray import serve as ray_serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    from catseg_hf.service.application import API, NAME, build
+    from catseg_hf.service.application import API, MODEL, NAME, build
 
     ray_serve.start(http_options={"host": host, "port": port})
     try:
-        ray_serve.run(build(settings), name=NAME, route_prefix="/", blocking=False)
+        try:
+            ray_serve.run(build(settings), name=NAME, route_prefix="/", blocking=False)
+        except RuntimeError as error:
+            # Of a replica's traceback, the error itself.
+            report = ray_serve.status().applications[NAME].deployments[MODEL].message.strip().splitlines()
+            reason = next((line for line in reversed(report) if "Error" in line), error)
+            raise RuntimeError(f"The model could not be started. {reason}") from error
         typer.echo(f"Serving {settings.model} at http://{host}:{port}, documented at /docs. Ctrl-C ends it.")
         while not stop.wait(1):
             pass
@@ -102,8 +110,8 @@ def _run(settings: ServiceSettings, host: str, port: int, *, is_own: bool, stop:
         with suppress(TimeoutError):  # a request cannot take longer
             ray_serve.get_deployment_handle(API, NAME).close.remote().result(timeout_s=settings.timeout + 5)
     finally:
-        if not is_own:  # which ends with everything in it
-            ray_serve.delete(NAME)
+        # Of a Ray of this machine too: its end would cut off answers that are on their way.
+        ray_serve.delete(NAME)
 
 
 __all__ = ["serve"]
