@@ -75,9 +75,9 @@ def serve(
 
         pick_device(device)
         find_model(model)
-    stop = _stop_signal()
     with ray_session(address):
-        _run(settings, host, port, stop)
+        # Only now, since Ray sets its own.
+        _run(settings, host, port, _stop_signal())
 
 
 def _stop_signal() -> threading.Event:
