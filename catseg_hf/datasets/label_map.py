@@ -123,12 +123,14 @@ def _cvat_rows(text: str) -> tuple[bool, Iterator[tuple[int, str, list[str]]]]:
 
 def _csv_rows(path: Path, text: str) -> tuple[bool, list[tuple[int, str, list[str]]]]:
     """Whether a CSV file is about colours, and of each line its number, the name and the colour or the id."""
-    reader = csv.reader(_LINE_END.split(text), skipinitialspace=True, strict=True)
     rows = []
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}. {FORMS}") from error
+    for number, line in enumerate(_LINE_END.split(text), start=1):
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True, strict=True), [])]
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {number}: {line!r} is no line of a CSV file: {error}. {FORMS}") from error
+        if any(cells):
+            rows.append((number, cells))
     number, header = rows[0] if rows else (1, [])
     columns = {name.lower(): place for place, name in enumerate(header)}
     if set(columns) not in (COLOR_HEADER, ID_HEADER) or len(columns) != len(header):
