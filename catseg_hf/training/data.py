@@ -34,6 +34,9 @@ class AugmentedSamples:
         seed (`int`): Of all that is random.
         ignore_index (`int`): Label of these pixels, and of padding, in the result.
         on_bad_sample (`"refuse"` or `"skip"`): What becomes of samples that cannot be used.
+
+    Attributes:
+        label_warnings (`list[str]`): What is unusual in the labels, as far as that is known before the first sample.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class AugmentedSamples:
         self.seed = seed
         self.ignore_index = ignore_index
         self.on_bad_sample = on_bad_sample
+        self.label_warnings: list[str] = []
         # Counted in the processes of a data loader, read in the one that trains.
         self._num_skipped = multiprocessing.Value("q", 0)
 

@@ -28,6 +28,11 @@ class TrainingStream(AugmentedSamples, IterableDataset):
     Each epoch is shuffled by the stream's buffer. A run that goes on passes over what was read before in that epoch,
     without decoding it. The stream is read by one process; accelerate hands the others their part.
 
+    What is unusual in the labels is logged, by the process that reads them, after 200 of them, or those of a shorter
+    epoch: classes that never occur, and more than a tenth of pixels that do not count. Of two classes, samples are held
+    back until one has the second class; if none of 200 has it, but pixels that are not scored, they are refused: they
+    look like masks of 0 and 255.
+
     Args:
         stream (`datasets.IterableDataset`): The stream, as [`stream_rows`] returns it.
         reader ([`StreamRowReader`]): Reads a sample from a row, as [`stream_rows`] returns it.
