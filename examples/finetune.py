@@ -86,11 +86,12 @@ class Options:
     label_column: str = option("annotation", "its column of labels")
     streaming: bool = option(False, "read it as a stream")
     vocabulary: str | None = option(
-        None, "text file with one class a line, or a shipped vocabulary; annotations name theirs"
+        None, "text file with one class a line, or a shipped vocabulary; annotations and --label-map name theirs"
     )
     ignore_index: int = option(255, "value of unlabelled pixels")
     reduce_labels: bool = option(False, "0 means unlabelled, too, and the first class is 1")
     binary_masks: bool = option(False, "labels are masks of 0 and 255, of two classes")
+    label_map: str | None = option(None, "file that names colours or values: class_dict.csv or CVAT's labelmap.txt")
     on_bad_sample: str = option("refuse", "with `skip`, what cannot be used is left out, with a warning and a count")
     num_workers: int = option(4, "processes that read images, for each that trains")
     mixed_precision: str | None = option(
@@ -136,11 +137,13 @@ if recipe.batch_size % num_parts:
     raise SystemExit(f"--batch-size {recipe.batch_size} must be a multiple of {num_parts}: processes x accumulation.")
 
 if not options.data_root and (
-    bool(options.images) != bool(options.labels) or not (options.images or options.vocabulary)
+    bool(options.images) != bool(options.labels) or not (options.images or options.vocabulary or options.label_map)
 ):
-    raise SystemExit("Give --data-root for a benchmark; or --images and --labels; or --dataset with --vocabulary.")
+    raise SystemExit(
+        "Give --data-root for a benchmark; or --images and --labels; or --dataset with --vocabulary or --label-map."
+    )
 dataset = eval_dataset = stream = None
-values = {name: getattr(options, name) for name in ("ignore_index", "reduce_labels", "binary_masks")}
+values = {name: getattr(options, name) for name in ("ignore_index", "reduce_labels", "binary_masks", "label_map")}
 columns = {**values, "image_column": options.image_column, "label_column": options.label_column}
 if options.data_root:
     dataset = load_benchmark(options.dataset, options.data_root, "train")
@@ -225,7 +228,8 @@ model, optimizer, schedule, loader = accelerator.prepare(model, optimizer, sched
 if checkpoint is not None:
     accelerator.load_state(checkpoint)
 if options.tracker:
-    accelerator.init_trackers("catseg", {name: str(value) for name, value in asdict(options).items()})
+    settings = {**asdict(options), "label_warnings": samples.label_warnings}
+    accelerator.init_trackers("catseg", {name: str(value) for name, value in settings.items()})
 
 
 def save_model(folder: Path) -> None:
@@ -240,6 +244,8 @@ def save_model(folder: Path) -> None:
 
 # ---- the loop -------------------------------------------------------------------------------------------------------
 step, miou, part_losses, records = first_step, None, [], []
+# Said when `samples` was made, and kept in the first line of the loss log.
+remarks = {"warnings": samples.label_warnings} if samples.label_warnings and first_step == 0 else {}
 bar = tqdm(
     total=recipe.steps * recipe.batch_size,
     initial=first_step * recipe.batch_size,
@@ -268,8 +274,9 @@ for batch in loader:
         continue
 
     step += 1
-    records.append({"step": step, "loss": torch.stack(part_losses).mean(), "learning_rate": learning_rate})
-    part_losses = []
+    losses = torch.stack(part_losses)
+    records.append({"step": step, "loss": losses.mean(), "learning_rate": learning_rate, **remarks})
+    part_losses, remarks = [], {}
     bar.update(recipe.batch_size)
     is_last = step == recipe.steps
     saves = is_last or step % options.save_every == 0
@@ -282,7 +289,7 @@ for batch in loader:
         records = [{**record, "loss": value} for record, value in zip(records, losses, strict=True)]
         if accelerator.is_main_process:
             loss_log.append(records)
-        values = {name: value for name, value in records[-1].items() if name != "step"}
+        values = {name: records[-1][name] for name in ("loss", "learning_rate")}
         accelerator.log({**values, "skipped_samples": samples.num_skipped}, step=step)
         bar.set_postfix(step=step, loss=f"{losses[-1]:.4f}", miou=miou)
         records = []

@@ -281,7 +281,7 @@ def test_classes_and_images_that_are_missing_are_named(one: Path, tmp_path: Path
     file = written(tmp_path / "a.json", coco(SQUARE, SQUARE))
     with pytest.raises(ValueError, match=r"a.json has annotations of 'tree', which the vocabulary does not have"):
         load_folder(one, file, ["sky", "grass"])
-    with pytest.raises(ValueError, match="`reduce_labels` and `binary_masks` are for label files"):
+    with pytest.raises(ValueError, match="`reduce_labels`, `binary_masks` and `label_map` are for label files"):
         load_folder(one, file, reduce_labels=True)
     (one / "a.png").rename(one / "b.png")
     with pytest.raises(FileNotFoundError, match=r"1 of the 1 images of .*a.json are not in .*one.* such as a.png"):

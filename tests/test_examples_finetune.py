@@ -116,8 +116,9 @@ def test_killed_in_a_step_and_in_a_save_it_goes_on_to_the_same_losses(
         result = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert result.returncode == -9, result.stderr
 
-    # Reading the 11th image: in step 6, after the checkpoint of step 4, the loss of step 6 not yet written.
-    train_and_kill("open", str(project / "images") + os.sep, 11)
+    # Reading the 11th image, after all five for a look at their labels: in step 6, after the checkpoint of step 4, the
+    # loss of step 6 not yet written.
+    train_and_kill("open", str(project / "images") + os.sep, 16)
     assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-000002", "checkpoint-000004"]
     # After the losses of step 6 were written, in the middle of its checkpoint.
     train_and_kill("open", ".unfinished-checkpoint-000006" + os.sep + "catseg_state.json", 1)
@@ -191,6 +192,46 @@ def test_evaluation_best_model_and_accumulation(
     norm = torch.stack([state["exp_avg"].norm() for state in states]).norm().item()
     assert 0.001 < norm <= 0.01
     assert variables["loader"].total_batch_size == 2 // accumulation
+
+
+def test_labels_are_read_by_a_label_map_and_unusual_ones_are_logged(
+    project: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    colors = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint8)
+    for path in (project / "labels").iterdir():
+        Image.fromarray(colors[np.asarray(Image.open(path))]).save(masks / path.name)
+    file = tmp_path / "labelmap.txt"
+    names = ["wall", "sky", "tree", "traffic light", "dog", "void"]
+    lines = (f"{name}:{','.join(map(str, colors[ids]))}::\n" for name, ids in zip(names, [*range(5), 255], strict=True))
+    file.write_text("# label:color_rgb:parts:actions\n" + "".join(lines))
+    given = arguments(project, tmp_path / "run", "--steps", "2", "--log-every", "1", "--labels", str(masks))
+    train(*given, "--label-map", str(file))
+    records = loss_curve(tmp_path / "run")
+    said = [record.getMessage() for record in caplog.records if record.name == "catseg_hf.training.data"]
+    assert "images (all), 5 of 5 label maps: 1 of 5 classes never occur in the labels: dog." in said
+    assert records[0]["warnings"] == said and len(said) == 2 and "warnings" not in records[1]
+    # The same labels as the numbers give.
+    train(*arguments(project, tmp_path / "plain", "--steps", "2", "--log-every", "1"))
+    assert loss_curve(tmp_path / "plain") == records
+
+
+def test_a_stream_of_binary_masks_is_refused_or_read(project: Path, tmp_path: Path) -> None:
+    mask = Image.fromarray(np.array([[0, 255], [0, 0]], np.uint8)).resize((40, 40), Image.Resampling.NEAREST)
+    columns = {"image": [Image.new("RGB", mask.size)] * 9, "annotation": [mask] * 9}
+    features = datasets.Features({"image": datasets.Image(), "annotation": datasets.Image()})
+    (tmp_path / "rows").mkdir()
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "rows" / "train.parquet")
+    (tmp_path / "two.txt").write_text("ground\nsky\n")
+    given = arguments(project, tmp_path / "run", "--dataset", str(tmp_path / "rows"), "--streaming", "--steps", "2")
+    given = given[: given.index("--images")] + given[given.index("--model") :]
+    given += ["--vocabulary", str(tmp_path / "two.txt")]
+    with pytest.raises(ValueError, match=r"No pixel of .* is 'sky', and 25.0% .*--binary-masks"):
+        train(*given)
+    assert not loss_curve(tmp_path / "run") and not list((tmp_path / "run").glob("checkpoint-*"))
+    train(*given, "--binary-masks")
+    assert len(loss_curve(tmp_path / "run")) == 2
 
 
 def test_bad_samples(project: Path, tmp_path: Path) -> None:

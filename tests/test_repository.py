@@ -90,9 +90,12 @@ def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     folder = tmp_path_factory.mktemp("reader")
     (folder / "CHECKPOINT").symlink_to(tiny_checkpoint)
     Image.effect_noise((90, 60), 80).convert("RGB").save(folder / "photo.jpg")
-    (folder / "photos").mkdir()
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
     for name in ("one", "two"):
         Image.effect_noise((60, 90), 60).convert("RGB").save(folder / "photos" / f"{name}.jpg")
+        Image.new("RGB", (60, 90), (128, 64, 128)).save(folder / "masks" / f"{name}.png")
+    (folder / "class_dict.csv").write_text("name,r,g,b\nroad,128,64,128\ntree,128,128,0\n")
     write_mini_benchmark("pascal_voc_20", folder / "data", number=2)
     write_geotiff(folder / "big.tif", height=700, width=900)
     write_video(folder / "clip.mp4")
@@ -120,6 +123,7 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         ["python", "-m"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],
+        ["catseg", "evaluate"],
         ["catseg", "segment"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],
@@ -142,6 +146,8 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         assert len(read_frames(folder / "overlay.mp4")[0]) == 12
         metrics = json.loads((folder / "results" / "results.json").read_text())["metrics"]
         assert 0 < metrics["miou_present_in_either"] < 1
+        colours = json.loads((folder / "results-colours" / "results.json").read_text())
+        assert [row["pixels"] for row in colours["per_class"]] == [2 * 60 * 90, 0]
         # A model agrees with itself, as far as evaluation and segmentation cut photos into the same views.
         mine = json.loads((folder / "results-mine" / "results.json").read_text())["metrics"]
         assert mine["miou_present_in_either"] > 0.95

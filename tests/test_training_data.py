@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegImageProcessor, CatSegProcessor
-from catseg_hf.datasets import SegmentationDataset, load_folder
-from catseg_hf.training import Collator, Recipe, TrainingSamples, TrainingStream, stream_rows
+from catseg_hf.datasets import Sample, SegmentationDataset, checks, load_folder
+from catseg_hf.training import Collator, Recipe, TrainingSamples, TrainingStream, stream_rows, streams
 from tests import golden
 from tests.small_evaluations import NAMES, save_small_data_set, small_data_set
 from tests.tiny_models import backbone_fields, random_input_ids, tiny_model
@@ -67,8 +67,8 @@ def test_every_epoch_has_every_image_once_and_in_a_new_order(data: SegmentationD
             read.append(index)
             return super().__getitem__(index)
 
-    data.__class__ = Watched
     samples = TrainingSamples(data, RECIPE)
+    data.__class__ = Watched
     for place in range(15):
         samples[place]
     epochs = [read[:5], read[5:10], read[10:]]
@@ -114,7 +114,8 @@ def test_bad_samples_are_refused_by_name_or_skipped_and_counted(
     with caplog.at_level(logging.WARNING):
         items = [samples[place] for place in range(5)]
     assert samples.num_skipped == 1
-    assert len(caplog.records) == 1 and re.search(f"(?s)Skipped sample 2 .*{message}", caplog.text)
+    skipped = [text for record in caplog.records if (text := record.getMessage()).startswith("Skipped")]
+    assert len(skipped) == 1 and re.search(f"(?s)Skipped sample 2 .*{message}", skipped[0])
     # All others are where they were; the next one takes the place.
     changed = [place for place in range(5) if not equal(items[place], good[place])]
     assert len(changed) == 1
@@ -134,6 +135,31 @@ def test_a_data_set_without_any_usable_sample_ends(data: SegmentationDataset, tm
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="None of the 5 samples"):
         TrainingSamples(data, RECIPE, on_bad_sample="skip")[0]
+
+
+def test_unusual_labels_are_said_with_figures(
+    data: SegmentationDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = np.concatenate([sample.labels.ravel() for sample in data]) == 255
+    expected = [
+        "images (all), 5 of 5 label maps: 1 of 5 classes never occur in the labels: dog.",
+        f"images (all), 5 of 5 label maps: {share.mean():.1%} of the pixels do not count: their label is 255.",
+    ]
+    assert TrainingSamples(data, RECIPE).label_warnings == expected
+    assert [record.getMessage() for record in caplog.records] == expected
+    # Of a large data set some, from all parts of it, and without those that cannot be read.
+    monkeypatch.setattr(checks, "NUM_SAMPLED", 3)
+    (tmp_path / "images" / "1.png").write_bytes(b"no image")
+    samples = TrainingSamples(data, RECIPE, on_bad_sample="skip")
+    assert all("2 of 5 label maps" in warning for warning in samples.label_warnings)
+    share = np.concatenate([data[index].labels.ravel() for index in (0, 3)]) == 255
+    assert samples.label_warnings[-1].endswith(f"{share.mean():.1%} of the pixels do not count: their label is 255.")
+
+
+def test_usual_labels_are_nothing_to_say(data: SegmentationDataset, caplog: pytest.LogCaptureFixture) -> None:
+    data.vocabulary, data.class_names, data.num_classes = NAMES[:4], NAMES[:4], 4
+    data.read = lambda record: Sample("a", Image.new("RGB", (40, 40)), np.arange(1600).reshape(40, 40) % 4)
+    assert TrainingSamples(data, RECIPE).label_warnings == [] and not caplog.records
 
 
 def test_impossible_arguments_are_refused(data: SegmentationDataset) -> None:
@@ -207,6 +233,69 @@ def test_a_stream_refuses_or_skips_bad_rows(data: SegmentationDataset, caplog: p
     items = take(5, skipping)
     assert [int(item["position"][0]) for item in items] == [0, 0, 0, 0, 1]
     assert skipping.num_skipped in (1, 2) and "Skipped sample" in caplog.text
+
+
+def two_classes(masks: list[np.ndarray], **options: Any) -> TrainingStream:
+    """A stream of masks of the classes ground and sky."""
+    features = datasets.Features({"image": datasets.Image(), "annotation": datasets.Image()})
+    columns = {
+        "image": [Image.new("RGB", mask.shape[::-1]) for mask in masks],
+        "annotation": [Image.fromarray(mask) for mask in masks],
+    }
+    rows = datasets.Dataset.from_dict(columns, features=features).to_iterable_dataset()
+    stream, reader, _ = stream_rows(rows, None if "label_map" in options else ["ground", "sky"], **options)
+    return TrainingStream(stream, reader, RECIPE, on_bad_sample="skip")
+
+
+def test_a_stream_of_binary_masks_is_refused_before_its_first_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = [np.array([[0, 255], [0, 0]], np.uint8)] * 6
+    refused = r"No pixel of .* is 'sky', and 25.0% .*\(6 label maps were looked at\).*--binary-masks.*--label-map"
+    with pytest.raises(ValueError, match=refused):
+        next(iter(two_classes(masks)))
+    monkeypatch.setattr(streams, "NUM_SAMPLED", 4)
+    with pytest.raises(ValueError, match=r"\(4 label maps were looked at\)"):
+        next(iter(two_classes(masks)))
+    # Those that begin later, too: black masks alone are nothing unusual.
+    black = [np.zeros((2, 2), np.uint8)] * 6
+    later = two_classes([*black, *masks])
+    later.buffer_size = 1
+    stream = iter(later)
+    assert len([next(stream) for _ in range(6)]) == 6
+    with pytest.raises(ValueError, match=r"\(7 label maps were looked at\)"):
+        next(stream)
+    # Whoever says what 255 is gets what was asked for.
+    assert len(take(6, two_classes(masks, binary_masks=True))) == 6
+    (tmp_path / "map.csv").write_text("name,id\nground,0\nsky,1\nignore,255\n")
+    assert len(take(6, two_classes(masks, label_map=tmp_path / "map.csv"))) == 6
+
+
+def test_a_stream_of_two_classes_waits_for_the_second_one_and_loses_nothing() -> None:
+    masks = [np.array([[0, 255], [0, value]], np.uint8) for value in (0, 0, 0, 1)]
+    items = take(8, two_classes(masks))
+    assert [item["position"].tolist() for item in items] == [[place // 4, place % 4] for place in range(8)]
+    # From the middle of an epoch, whose rest may not have it.
+    stream = two_classes(masks)
+    stream.start = (0, 2)
+    assert [item["position"].tolist() for item in take(6, stream)] == [[0, 2], [0, 3], [1, 0], [1, 1], [1, 2], [1, 3]]
+
+
+def test_unusual_labels_of_a_stream_are_said_once(
+    data: SegmentationDataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, reader, _ = stream_rows(rows(data).to_iterable_dataset(), NAMES)
+    take(12, TrainingStream(stream, reader, RECIPE))
+    share = (np.concatenate([sample.labels.ravel() for sample in data]) == 255).mean()
+    messages = [record.getMessage().partition(", ")[2] for record in caplog.records]
+    assert messages == [
+        "first 5 label maps: 1 of 5 classes never occur in the labels: dog.",
+        f"first 5 label maps: {share:.1%} of the pixels do not count: their label is 255.",
+    ]
+    caplog.clear()
+    monkeypatch.setattr(streams, "NUM_SAMPLED", 2)
+    take(3, TrainingStream(stream, reader, RECIPE))
+    assert caplog.records and all("first 2 label maps" in record.getMessage() for record in caplog.records)
 
 
 def test_a_stream_with_other_columns_is_refused(data: SegmentationDataset) -> None:

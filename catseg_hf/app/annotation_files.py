@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from catseg_hf.app.annotation_places import FOLDER_FILES, PIECES, config_file, place_in_folder
-from catseg_hf.app.photos import STDIN, is_url
+from catseg_hf.app.photo_names import STDIN, is_url
 from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.atomic_files import written_whole
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from catseg_hf.evaluation import Evaluation, Segmenter
 
 
+# What label files of other data than benchmarks need.
+LABEL_OPTIONS = ("ignore_index", "reduce_labels", "binary_masks", "label_map")
+
 Model = Annotated[str, typer.Option(help="As for `catseg segment`.")]
 DataSet = Annotated[
     str | None,
@@ -38,7 +41,8 @@ Annotations = Annotated[
 VocabularyName = Annotated[
     str | None,
     typer.Option(
-        help="Classes of other data: a text file, one a line, or a benchmark's name. Annotations name theirs."
+        help="Classes of other data: a text file, one a line, or a benchmark's name. Annotations and --label-map name "
+        "theirs."
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="The part of --dataset [default: its validation part].")]
@@ -50,6 +54,14 @@ ReduceLabels = Annotated[
 ]
 BinaryMasks = Annotated[
     bool, typer.Option("--binary-masks", help="The label files of two classes are masks of 0 and 255.")
+]
+LabelMap = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file that names the colours or values of label files: class_dict.csv (name,r,g,b or name,id) or CVAT's "
+        "labelmap.txt. The names are the classes, unless --vocabulary is given; ignore, void and unlabeled do not "
+        "count."
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -86,6 +98,7 @@ def evaluate(
     ignore_index: IgnoreIndex = None,
     reduce_labels: ReduceLabels = False,
     binary_masks: BinaryMasks = False,
+    label_map: LabelMap = None,
     output: Output = None,
     protocol: ProtocolName = "sliding_window",
     tta: Augmented = False,
@@ -118,8 +131,8 @@ def evaluate(
     scales = evaluation.AUGMENTATION_SCALES if tta else (1.0,)
     chosen = evaluation.Protocol(protocol, scales, flip=tta, shortest_edge=shortest_edge, longest_edge=longest_edge)
     own_data = {"images": images, "annotations": annotations, "vocabulary": vocabulary, "ignore_index": ignore_index}
-    own_data["binary_masks"] = binary_masks or None
-    data = load_data_set(dataset, data_root=data_root, split=split, reduce_labels=reduce_labels or None, **own_data)
+    own_data |= {"reduce_labels": reduce_labels or None, "binary_masks": binary_masks or None, "label_map": label_map}
+    data = load_data_set(dataset, data_root=data_root, split=split, **own_data)
 
     state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     folder, network, processor = load_model(model, dtype, state.device, compile)
@@ -256,12 +269,13 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
 
     if dataset is None:
         names_classes = options["annotations"] is not None and annotation_file(options["annotations"]) is not None
-        needed, allowed, kind = {"images", "annotations"}, {"ignore_index", "reduce_labels", "binary_masks"}, ""
-        (allowed if names_classes else needed).add("vocabulary")
+        needed, allowed, kind = {"images", "annotations"}, {*LABEL_OPTIONS}, ""
+        (allowed if names_classes or options["label_map"] is not None else needed).add("vocabulary")
     elif dataset in available_vocabularies():
         needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"
     else:
-        needed, allowed = {"vocabulary"}, {"split", "ignore_index", "reduce_labels", "binary_masks"}
+        needed, allowed = set(), {"split", *LABEL_OPTIONS}
+        (allowed if options["label_map"] is not None else needed).add("vocabulary")
         kind = f"a data set of the library `datasets`, not one of {', '.join(available_vocabularies())}"
     given = {name: value for name, value in options.items() if value is not None}
     start = "Without --dataset, " if dataset is None else f"With --dataset {dataset}, {kind}, "
@@ -270,7 +284,7 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
             raise ValueError(f"{start}{advice} {', '.join('--' + name.replace('_', '-') for name in sorted(names))}.")
     if dataset is None:
         return load_folder(given.pop("images"), given.pop("annotations"), **given)
-    return (from_hub_dataset if "vocabulary" in given else load_benchmark)(dataset, **given)
+    return (load_benchmark if kind == "a benchmark" else from_hub_dataset)(dataset, **given)
 
 
 __all__ = ["evaluate"]

@@ -11,9 +11,10 @@ import numpy as np
 import typer
 from PIL import Image
 
+from catseg_hf.app.photo_names import STDIN, is_url
 from catseg_hf.app.photo_reading import read_photo
 from catseg_hf.app.photo_segmenter import PhotoSegmenter
-from catseg_hf.app.photos import STDIN, Photo, find_photos, is_url
+from catseg_hf.app.photos import Photo, find_photos
 from catseg_hf.app.segmentation import NO_CLASS, label_name
 from catseg_hf.atomic_files import written_whole
 from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError

@@ -12,7 +12,8 @@ from urllib.request import Request, urlopen
 from PIL import Image, UnidentifiedImageError
 
 from catseg_hf.app.background import in_order
-from catseg_hf.app.photos import STDIN, Photo, is_url
+from catseg_hf.app.photo_names import STDIN, is_url
+from catseg_hf.app.photos import Photo
 from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, read_image
 
 

@@ -2,20 +2,17 @@
 """Photos for `catseg segment`: which ones, and where their results go."""
 
 import os
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from PIL import Image
 
 from catseg_hf.app import annotation_places
 from catseg_hf.app.outputs import ENDINGS
+from catseg_hf.app.photo_names import PHOTO_ENDINGS, STDIN, is_url, named_photos
 
 
-STDIN = "-"
 # Of a single photo, in the current folder.
 DEFAULT_OUTPUTS = {
     "overlay": "overlay.png",
@@ -25,8 +22,6 @@ DEFAULT_OUTPUTS = {
     "json": "segmentation.json",
     **annotation_places.DEFAULT_OUTPUTS,
 }
-# Files in folders with other endings are left alone.
-PHOTO_ENDINGS = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -55,9 +50,9 @@ def find_photos(
     Args:
         inputs (`Sequence[str]`): Files, folders (with all that is in them), `http(s)` URLs, or `"-"`.
         output (`Path`, *optional*):
-            For a single photo a file, for several or a folder a folder, in which each photo gets its own name with the
-            ending of the format, in the same subfolders. Photos that differ only in their ending keep it: results of
-            `dup.jpg` and `dup.png` are `dup.jpg.png` and `dup.png.png`.
+            For a single photo a file, for several or a folder a folder, in which each photo gets its own name, as
+            [`named_photos`] has it, with the ending of the format: results of `dup.jpg` and `dup.png` are
+            `dup.jpg.png` and `dup.png.png`, those of `a/x.jpg` and `b/x.jpg` are `a/x.png` and `b/x.png`.
         formats (`Sequence[str]`): What to write.
         endings (`Mapping[str, str]`, *optional*, defaults to [`ENDINGS`]): What follows a photo's name in its results.
 
@@ -81,16 +76,11 @@ def find_photos(
     photos: list[Photo] = []
     problems: dict[str, str] = {}
     owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(output, formats)}
+    # Tools of YOLO find labels by the photo's name without its ending.
+    named = named_photos(inputs, output, problems, keep_endings="yolo" not in formats)
     # Some file systems take capital and small letters for the same.
-    originals = {os.path.realpath(name).casefold() for name in inputs}
-    named = list(_named_photos(inputs, output, problems))
-    shared = Counter(str(stem).casefold() for _, stem in named)
+    originals = {os.path.realpath(name).casefold() for name, _ in named}
     for name, stem in named:
-        # But for YOLO, whose tools find labels by the stem alone.
-        if shared[str(stem).casefold()] > 1 and not is_url(name) and "yolo" not in formats:
-            stem = stem.with_name(
-                Path(name).name
-            )  # two photos of one name keep their endings: dup.jpg.png, dup.png.png
         targets = {kind: _target(output, stem, kind, endings) for kind in formats}
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:
@@ -122,7 +112,7 @@ def _single_photo(
     endings = {**annotation_places.ENDINGS, **endings}
     targets = {first: output, **{kind: output.with_name(f"{output.stem}{endings[kind]}") for kind in formats[1:]}}
     if "yolo" in targets:
-        stem = dict(_named_photos([name], output, {})).get(name, Path("photo"))
+        stem = dict(named_photos([name], output, {})).get(name, Path("photo"))
         targets["yolo"] = annotation_places.target_in_folder(targets["yolo"], stem, "yolo")
     if len(set(targets.values())) < len(targets):
         raise ValueError(f"--output {output} does not fit its formats {', '.join(formats)}: two would share a file.")
@@ -150,42 +140,6 @@ def _check_ending(output: Path, kind: str, map_ending: str) -> None:
         raise ValueError(f"--output {output} has no ending of a picture format: use .png, .jpg or .webp.")
 
 
-def _named_photos(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Iterator[tuple[str, Path]]:
-    """Names of all photos, and where their results go below the output, without an ending."""
-    for name in inputs:
-        if name == STDIN:
-            yield name, Path("stdin")
-        elif is_url(name):
-            address = urlsplit(name)
-            stem = PurePosixPath(unquote(address.path)).stem or address.netloc
-            yield name, Path(re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", stem)[:150])
-        elif os.path.isfile(name):
-            yield name, Path(Path(name).stem)
-        elif os.path.isdir(name):
-            found = False
-            for path in _photos_in(Path(name), output):
-                found = True
-                yield str(path), path.relative_to(name).with_suffix("")
-            if not found:
-                problems[name] = f"there are no photos in this folder ({', '.join(PHOTO_ENDINGS)})."
-        else:
-            problems[name] = "there is no such file or folder."
-
-
-def _photos_in(folder: Path, output: Path) -> Iterator[Path]:
-    """Photos below a folder in alphabetical order, without hidden files and without earlier results."""
-    results = os.path.realpath(output)
-    for place, subfolders, files in os.walk(folder):
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != results
-        )
-        for name in sorted(files):
-            if name.lower().endswith(PHOTO_ENDINGS) and not name.startswith("."):
-                yield Path(place, name)
-
-
 def is_one_photo(inputs: Sequence[str]) -> bool:
     """Whether a command names a single photo, and not several or a folder.
 
@@ -198,16 +152,4 @@ def is_one_photo(inputs: Sequence[str]) -> bool:
     return len(set(inputs)) == 1 and not os.path.isdir(inputs[0])
 
 
-def is_url(name: str) -> bool:
-    """Whether a photo comes from the web.
-
-    Args:
-        name (`str`): Its name.
-
-    Returns:
-        `bool`
-    """
-    return name.lower().startswith(("http://", "https://"))
-
-
-__all__ = ["PHOTO_ENDINGS", "STDIN", "Photo", "find_photos", "is_one_photo", "is_url"]
+__all__ = ["Photo", "find_photos", "is_one_photo"]

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from catseg_hf.datasets.shapes import Shape
+from catseg_hf.prompts_catseg import Label
 
 
 class AnnotatedImage(NamedTuple):
@@ -61,4 +62,32 @@ def match_files(names: Iterable[str], files: Sequence[str]) -> list[str | None]:
     return found
 
 
-__all__ = ["AnnotatedImage", "AnnotationFile", "match_files"]
+def ids_by_name(vocabulary: Sequence[Label]) -> dict[str, int]:
+    """Finds classes by any of their names.
+
+    Args:
+        vocabulary (`Sequence[str | list[str]]`): The classes.
+
+    Returns:
+        `dict[str, int]`: The id of each name after `str.casefold`, and of all names of a class joined by `", "` or
+        `" | "`. A name of several classes stands for the one that has it first among its names; it is left out where
+        there is no single one.
+    """
+    entries = [[entry] if isinstance(entry, str) else entry for entry in vocabulary]
+    levels = (
+        [[", ".join(names), " | ".join(names)] for names in entries],
+        [names[:1] for names in entries],
+        entries,
+    )
+    known: dict[str, int] = {}
+    for level in levels:
+        found = defaultdict(set)
+        for index, names in enumerate(level):
+            for name in names:
+                found[name.casefold()].add(index)
+        unique = {name: next(iter(indices)) for name, indices in found.items() if len(indices) == 1}
+        known = {**unique, **known}
+    return known
+
+
+__all__ = ["AnnotatedImage", "AnnotationFile", "ids_by_name", "match_files"]

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import PIL.ImageOps
 
-from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile, match_files
+from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile, ids_by_name, match_files
 from catseg_hf.datasets.coco import read_coco
 from catseg_hf.datasets.files import read_image
 from catseg_hf.datasets.label_studio import read_label_studio
-from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, StoredIds, make_sample
+from catseg_hf.datasets.label_values import StoredIds
+from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, make_sample
 from catseg_hf.datasets.yolo import read_yolo
 from catseg_hf.prompts_catseg import Label, parse_labels
 
@@ -101,16 +102,13 @@ def _classes(found: AnnotationFile, vocabulary: list[Label] | None, labels: Path
     """The classes, and the id of each name in the file."""
     if vocabulary is None:
         return parse_labels(list(found.class_names)), {name: index for index, name in enumerate(found.class_names)}
-    known: dict[str, int] = {}
-    for index, entry in enumerate(vocabulary):
-        names = [entry] if isinstance(entry, str) else [*entry, ", ".join(entry)]
-        known.update((name.casefold(), index) for name in names)
+    known = ids_by_name(vocabulary)
     used = dict.fromkeys(name for image in found.images for name, _ in image.shapes)
     unknown = [name for name in used if name.casefold() not in known]
     if unknown:
         raise ValueError(
-            f"{labels} has annotations of {', '.join(map(repr, unknown[:5]))}, which the vocabulary does not have: add "
-            "classes, or synonyms to them."
+            f"{labels} has annotations of {', '.join(map(repr, unknown[:5]))}, which the vocabulary does not have, or "
+            "has in several classes: add classes, or synonyms to them."
         )
     return vocabulary, {name: known[name.casefold()] for name in used}
 

@@ -23,7 +23,8 @@ from catseg_hf.datasets.files import (
     read_label_image,
     shrink_ade20k,
 )
-from catseg_hf.datasets.segmentation import SegmentationDataset, StoredIds
+from catseg_hf.datasets.label_values import StoredIds
+from catseg_hf.datasets.segmentation import SegmentationDataset
 from catseg_hf.vocabularies import load_vocabulary
 
 

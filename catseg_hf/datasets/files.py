@@ -10,7 +10,8 @@ import numpy as np
 import PIL.Image
 import torch
 
-from catseg_hf.datasets.segmentation import Sample, StoredIds, make_sample
+from catseg_hf.datasets.label_values import LabelValues
+from catseg_hf.datasets.segmentation import Sample, make_sample
 
 
 def read_image(path: Path) -> PIL.Image.Image:
@@ -35,42 +36,60 @@ def read_image(path: Path) -> PIL.Image.Image:
         raise OSError(f"{path} cannot be read as an image, it may be damaged: {error}") from error
 
 
-def single_channel(image: PIL.Image.Image) -> np.ndarray:
+def label_values(image: PIL.Image.Image, by_color: bool = False) -> np.ndarray:
     """The values of a label image.
 
     Args:
-        image (`PIL.Image.Image`): Gray or with a palette, of 1 to 16 bits, or of 32 bits.
+        image (`PIL.Image.Image`): Gray or with a palette, of 1 to 16 bits, or of 32 bits; by colour also RGB.
+        by_color (`bool`, *optional*, defaults to `False`): Whether colours are wanted, those of a palette too.
 
     Returns:
-        `np.ndarray` of shape `(height, width)`: The values; of a palette the positions, not the colours.
+        `np.ndarray` of shape `(height, width)`: int32 values; of a palette the positions, by colour
+        red + 256 * green + 65536 * blue.
 
     Raises:
-        ValueError: If it has several channels.
+        ValueError: If it has several channels; by colour, if it has more than 8 bits in one, or transparent pixels.
     """
+    if by_color:
+        return _colors(image)
     if len(image.getbands()) != 1 or image.mode == "F":
         raise ValueError(
             f"is an image of mode {image.mode!r}: labels need one channel of integers, such as a gray PNG or one with "
-            "a palette. Convert colours to class ids before."
+            "a palette. For colours, give a file that names them: `--label-map` at the command line, `label_map` in "
+            "Python."
         )
     return np.asarray(image).astype(np.int32)
 
 
-def read_label_image(path: Path) -> np.ndarray:
-    """Labels from an image file with one channel, such as the PNGs of VOC, ADE20K-150 and COCO-Stuff.
+def _colors(image: PIL.Image.Image) -> np.ndarray:
+    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise ValueError(
+            f"is an image of mode {image.mode!r}, which has no colours of red, green and blue from 0 to 255."
+        )
+    packed = np.asarray(image.convert("RGBA")).view("<u4")[..., 0]
+    num_transparent = np.count_nonzero(packed >> 24 != 255)
+    if num_transparent:
+        raise ValueError(f"has {num_transparent:,} transparent pixels, which have no clear colour: save it as RGB.")
+    return (packed & 0xFFFFFF).astype(np.int32)
+
+
+def read_label_image(path: Path, by_color: bool = False) -> np.ndarray:
+    """Labels from an image file, such as the PNGs of VOC, ADE20K-150 and COCO-Stuff.
 
     Args:
         path (`Path`): Its path.
+        by_color (`bool`, *optional*, defaults to `False`): As for [`label_values`].
 
     Returns:
         `np.ndarray` of shape `(height, width)`: int32 stored values.
 
     Raises:
         OSError: If there is none or it is damaged; the message names it.
-        ValueError: If it has several channels.
+        ValueError: As [`label_values`]; the message names the file.
     """
     image = read_image(path)
     try:
-        return single_channel(image)
+        return label_values(image, by_color)
     except ValueError as error:
         raise ValueError(f"{path} {error}") from error
 
@@ -249,14 +268,14 @@ class FileReader:
     Args:
         image_folder, label_folder (`Path`): What the paths of a record are relative to.
         read_labels (`Callable[[Path], np.ndarray]`): Reads the values of a label file.
-        ids ([`StoredIds`]): What the values stand for.
+        ids ([`LabelValues`]): What the values stand for.
         prepare (`Callable`, *optional*): Changes image and values before anything else.
     """
 
     image_folder: Path
     label_folder: Path
     read_labels: Callable[[Path], np.ndarray]
-    ids: StoredIds
+    ids: LabelValues
     prepare: Callable[[PIL.Image.Image, np.ndarray], tuple[PIL.Image.Image, np.ndarray]] | None = None
 
     def __call__(self, record: tuple[str, str, str]) -> Sample:
@@ -282,12 +301,12 @@ class AnnotationReader:
     Args:
         image_folder (`Path`): Where the images are.
         annotation_file (`Path`): The file that the annotations come from, for messages.
-        ids ([`StoredIds`]): What the categories stand for.
+        ids ([`LabelValues`]): What the categories stand for.
     """
 
     image_folder: Path
     annotation_file: Path
-    ids: StoredIds
+    ids: LabelValues
 
     def __call__(self, record: tuple[str, int, int, list[tuple[int, dict[str, Any]]]]) -> Sample:
         """The sample of a record.

@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""What all data sets have in common: samples, and class ids made from what label files store."""
+"""What all data sets have in common: samples, made of an image and what its label file stores."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
+
+from catseg_hf.datasets.label_values import LabelValues
 
 
 @dataclass(frozen=True)
@@ -113,51 +115,8 @@ class SegmentationDataset(torch.utils.data.Dataset):
         return predictions.clamp(max=self.num_classes - 1)
 
 
-@dataclass(frozen=True)
-class StoredIds:
-    """How class ids come from the values that label files store.
-
-    Args:
-        classes (`Sequence[int]`): The stored value of each class, from 0 to 65535.
-        ignore_index (`int`): Id of the pixels that are not scored.
-        ignored (`Sequence[int]`, *optional*): Stored values of pixels that are not scored; `None`: all that are not in
-            `classes`.
-    """
-
-    classes: Sequence[int]
-    ignore_index: int
-    ignored: Sequence[int] | None = None
-
-    def to_class_ids(self, values: np.ndarray) -> np.ndarray:
-        """Class ids of stored values.
-
-        Args:
-            values (`np.ndarray`): Of any shape and integer type.
-
-        Returns:
-            `np.ndarray`: int32 class ids of the same shape.
-
-        Raises:
-            ValueError: If there is a value that stands neither for a class nor for pixels that are not scored.
-        """
-        unknown = -1
-        table = np.full(65536, self.ignore_index if self.ignored is None else unknown, dtype=np.int32)
-        table[list(self.ignored or ())] = self.ignore_index
-        table[list(self.classes)] = np.arange(len(self.classes))
-        outside = (values < 0) | (values > 65535)
-        ids = np.where(outside, unknown, table[np.where(outside, 0, values)])
-        if (ids == unknown).any():
-            found = np.unique(values[ids == unknown])[:5].tolist()
-            raise ValueError(
-                f"contains the values {found}, which stand for no class of this data set: allowed are those of its "
-                f"{len(self.classes)} classes, {min(self.classes)} to {max(self.classes)}, and those of pixels that "
-                f"are not scored, {list(self.ignored or ())}."
-            )
-        return ids.astype(np.int32)
-
-
 def make_sample(
-    name: str, image: PIL.Image.Image, values: np.ndarray, ids: StoredIds, image_place: object, label_place: object
+    name: str, image: PIL.Image.Image, values: np.ndarray, ids: LabelValues, image_place: object, label_place: object
 ) -> Sample:
     """A sample of an image and what its label file stores.
 
@@ -166,7 +125,7 @@ def make_sample(
         image (`PIL.Image.Image`): The image. It is turned upright by its EXIF orientation, as the original's reader
             does, unless only the image as stored has the size of the labels.
         values (`np.ndarray` of shape `(height, width)`): Stored values, of any integer type.
-        ids ([`StoredIds`]): What they stand for.
+        ids ([`LabelValues`]): What they stand for.
         image_place, label_place (`object`): Where both come from, for messages.
 
     Returns:

@@ -42,6 +42,7 @@ def describe(
         "device": model.device.type,
         "dataset": f"{dataset.name}, {dataset.split}, {len(dataset)} images",
         "images_sha256": _digest(images),
+        "label_values_sha256": _digest(repr(getattr(dataset.read, "ids", None))),
         "classes_sha256": _digest([segmenter.input_ids.tolist(), dataset.class_names]),
         "protocol": json.loads(json.dumps(asdict(segmenter.protocol))),
         "image_processor": json.loads(segmenter.image_processor.to_json_string()),

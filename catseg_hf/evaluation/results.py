@@ -16,6 +16,7 @@ from torch import nn
 from catseg_hf import __version__
 from catseg_hf.atomic_files import written_whole
 from catseg_hf.datasets import SegmentationDataset
+from catseg_hf.datasets.checks import label_warnings
 from catseg_hf.datasets.custom import Vocabulary, classes_and_ids
 from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.evaluation.progress import Counts
@@ -26,8 +27,6 @@ from catseg_hf.prompts_catseg import Label
 
 RESULTS_FILE = "results.json"
 COUNTS_FILE = "counts.npz"
-# Of all pixels, from which on an evaluation says how many do not count.
-IGNORED_SHARE = 0.1
 CONVENTIONS = {
     "miou_present_in_ground_truth": "mean over the classes that occur in the ground truth: detectron2 since 2022-07, "
     "and the figures that CAT-Seg's authors published",
@@ -93,6 +92,9 @@ def build_evaluation(
 
     Returns:
         [`Evaluation`]
+
+    Raises:
+        ValueError: If no pixel counts at all.
     """
     metrics = counts.matrix.compute()
     per_class = metrics.pop("per_class")
@@ -112,7 +114,7 @@ def build_evaluation(
         "num_images": num_images,
         "limit": identity["limit"],
         "unreadable_images": counts.unreadable,
-        "warnings": label_warnings(counts.matrix),
+        "warnings": _label_warnings(counts.matrix),
         "metrics": metrics,
         "conventions": CONVENTIONS,
         "published": beside_published(model, dataset, protocol, identity, num_images, metrics),
@@ -132,35 +134,14 @@ def build_evaluation(
     return Evaluation(_without_nan(results), counts.matrix, counts.image_scores)
 
 
-def label_warnings(matrix: ConfusionMatrix) -> list[str]:
-    """What is unusual in the labels of an evaluation, and may be a mistake in reading them.
-
-    Args:
-        matrix ([`ConfusionMatrix`]): The counts.
-
-    Returns:
-        `list[str]`: A sentence for classes that never occur, and one if more than a tenth of the pixels do not count.
-
-    Raises:
-        ValueError: If no pixel counts at all.
-    """
-    pixels, ignored = matrix.matrix.sum(dim=1), int(matrix.num_ignored)
-    counted = int(pixels.sum())
-    if not counted and ignored:
+def _label_warnings(matrix: ConfusionMatrix) -> list[str]:
+    pixels, ignored = matrix.matrix.sum(dim=1).tolist(), int(matrix.num_ignored)
+    if not sum(pixels) and ignored:
         raise ValueError(
             f"None of {ignored:,} pixels counts: all labels have the value {matrix.ignore_index} of pixels that are "
             "not scored. Give the right ignore_index, or check that these are the labels of the images."
         )
-    warnings = []
-    absent = [name for name, number in zip(matrix.class_names, pixels.tolist(), strict=True) if not number]
-    if absent and counted:
-        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        warnings.append(f"{len(absent)} of {matrix.num_classes} classes never occur in the labels: {shown}.")
-    if ignored > IGNORED_SHARE * (ignored + counted):
-        warnings.append(
-            f"{ignored / (ignored + counted):.1%} of the pixels do not count: their label is {matrix.ignore_index}."
-        )
-    return warnings
+    return label_warnings(matrix.class_names, pixels, ignored, matrix.ignore_index)
 
 
 def _speed(device: torch.device, identity: dict[str, Any], effort: Effort) -> dict[str, Any]:

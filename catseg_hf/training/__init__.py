@@ -3,9 +3,10 @@
 
 from .augmentation import augment
 from .checkpoints import Checkpoints, LossLog, replaced_whole
-from .data import Collator, TrainingSamples, TrainingStream, stream_rows
+from .data import Collator, TrainingSamples
 from .models import add_lora, freeze_text, make_shardable, merged_state_dict, set_classes, start_model, text_inputs
 from .recipes import RECIPES, Recipe, learning_rate_factor, learning_rate_schedule, parameter_groups
+from .streams import TrainingStream, stream_rows
 from .trainer import preprocess_logits_for_metrics
 
 

@@ -1,22 +1,18 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """The images of a training run, each with a fixed place, whatever the number of processes and the interruptions."""
 
-import dataclasses
 import functools
 import logging
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
 from catseg_hf.datasets import Sample, SegmentationDataset
-from catseg_hf.datasets.checks import refuse_binary_masks
-from catseg_hf.datasets.custom import RowReader, Vocabulary, classes_and_ids
-from catseg_hf.prompts_catseg import Label
+from catseg_hf.datasets.checks import refuse_binary_masks, sampled_label_counts
 from catseg_hf.training.augmentation import augment
 from catseg_hf.training.recipes import Recipe
 
@@ -27,7 +23,7 @@ OnBadSample = Literal["refuse", "skip"]
 BAD_SAMPLE_CHOICES = ("refuse", "skip")
 
 
-class _AugmentedSamples:
+class AugmentedSamples:
     """What training samples have in common: checks, augmentation with a generator for each place, and skipping.
 
     Args:
@@ -38,6 +34,9 @@ class _AugmentedSamples:
         seed (`int`): Of all that is random.
         ignore_index (`int`): Label of these pixels, and of padding, in the result.
         on_bad_sample (`"refuse"` or `"skip"`): What becomes of samples that cannot be used.
+
+    Attributes:
+        label_warnings (`list[str]`): What is unusual in the labels, as far as that is known before the first sample.
     """
 
     def __init__(
@@ -63,6 +62,7 @@ class _AugmentedSamples:
         self.seed = seed
         self.ignore_index = ignore_index
         self.on_bad_sample = on_bad_sample
+        self.label_warnings: list[str] = []
         # Counted in the processes of a data loader, read in the one that trains.
         self._num_skipped = multiprocessing.Value("q", 0)
 
@@ -115,7 +115,7 @@ class _AugmentedSamples:
         return np.where(is_scored, sample.labels, self.ignore_index)
 
 
-class TrainingSamples(_AugmentedSamples, Dataset):
+class TrainingSamples(AugmentedSamples, Dataset):
     """The samples of a whole training run, in order: `recipe.steps * recipe.batch_size` of them.
 
     The data set is shuffled anew for each epoch, and the next one follows without a gap. A place in the run decides
@@ -132,6 +132,11 @@ class TrainingSamples(_AugmentedSamples, Dataset):
         on_bad_sample (`"refuse"` or `"skip"`, *optional*, defaults to `"refuse"`):
             What becomes of samples that cannot be used: a damaged image or label file, an id outside the vocabulary, no
             labelled pixel at all. `"skip"` takes the next one that can be used in its place, warns, and counts.
+
+    Attributes:
+        label_warnings (`list[str]`):
+            What is unusual in the labels, for which at most 200 of them are looked at: classes that never occur, and
+            more than a tenth of pixels that do not count. It is logged, too, by the first process.
 
     Raises:
         ValueError: If the data set cannot be trained on, or an argument has a value that is not allowed.
@@ -157,6 +162,16 @@ class TrainingSamples(_AugmentedSamples, Dataset):
         refuse_binary_masks(dataset)
         super().__init__(name, dataset.num_classes, dataset.ignore_index, recipe, seed, ignore_index, on_bad_sample)
         self.dataset = dataset
+        counts = sampled_label_counts(dataset)
+        looked_at = f"{name}, {counts.num_label_maps:,} of {len(dataset):,} label maps"
+        self.label_warnings = [f"{looked_at}: {warning}" for warning in counts.warnings()]
+        if (
+            not torch.distributed.is_available()
+            or not torch.distributed.is_initialized()
+            or torch.distributed.get_rank() == 0
+        ):
+            for warning in self.label_warnings:
+                logger.warning("%s", warning)
 
     def __len__(self) -> int:
         return self.recipe.steps * self.recipe.batch_size
@@ -199,142 +214,6 @@ def shuffled(number: int, seed: int, epoch: int) -> np.ndarray:
         `np.ndarray` of shape `(number,)`.
     """
     return np.random.default_rng([seed, epoch]).permutation(number)
-
-
-class TrainingStream(_AugmentedSamples, IterableDataset):
-    """The samples of a training run from a stream, which knows neither its length nor a sample by its number.
-
-    Each epoch is shuffled by the stream's buffer. A run that goes on passes over what was read before in that epoch,
-    without decoding it. The stream is read by one process; accelerate hands the others their part.
-
-    Args:
-        stream (`datasets.IterableDataset`): The stream, as [`stream_rows`] returns it.
-        reader ([`RowReader`]): Reads a sample from a row, as [`stream_rows`] returns it.
-        recipe ([`Recipe`]): The recipe.
-        seed (`int`, *optional*, defaults to 0): Of the order and the augmentation.
-        ignore_index, on_bad_sample: As for [`TrainingSamples`]; skipped samples are left out.
-        start (`tuple[int, int]`, *optional*, defaults to `(0, 0)`):
-            Epoch and number of the first row; those of the last sample that was used, plus 1.
-        buffer_size (`int`, *optional*, defaults to 1000): Rows that the stream shuffles at a time.
-    """
-
-    def __init__(
-        self,
-        stream: Any,
-        reader: RowReader,
-        recipe: Recipe,
-        *,
-        seed: int = 0,
-        ignore_index: int = 255,
-        on_bad_sample: OnBadSample = "refuse",
-        start: tuple[int, int] = (0, 0),
-        buffer_size: int = 1000,
-    ) -> None:
-        name = stream.info.dataset_name or "the stream"
-        num_classes = len(reader.ids.classes)
-        super().__init__(name, num_classes, reader.ids.ignore_index, recipe, seed, ignore_index, on_bad_sample)
-        self.stream = stream
-        self.reader = reader
-        self.start = start
-        self.buffer_size = buffer_size
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yields samples as [`TrainingSamples`] has them, with their `position` (epoch and number), without end.
-
-        Raises:
-            ValueError: If a sample cannot be used, none of an epoch can, or several processes read for a data loader.
-        """
-        worker = get_worker_info()
-        if worker is not None and worker.num_workers > 1:
-            raise ValueError("A stream is read by one process: give the data loader `num_workers` 0 or 1.")
-        epoch, first = self.start
-        while True:
-            rows = self.stream.shuffle(seed=self.seed, buffer_size=self.buffer_size).skip(first)
-            rows.set_epoch(epoch)  # which decides on the order, beside the seed
-            num_used = 0
-            for index, row in enumerate(rows, start=first):
-                read = functools.partial(dataclasses.replace(self.reader, dataset={index: row}), index)
-                item = self.prepare(read, epoch, index)
-                if item is not None:
-                    num_used += 1
-                    yield {**item, "position": np.array([epoch, index])}
-            if not num_used and not first:
-                raise ValueError(f"No sample of {self.name} can be used: see the warnings above.")
-            epoch, first = epoch + 1, 0
-
-
-class _DecodedRow:
-    """A row whose images are decoded when they are asked for, so that a damaged one can be skipped."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.row = row
-
-    def __getitem__(self, column: str) -> Any:
-        from datasets import Image
-
-        value = self.row[column]
-        is_encoded = isinstance(value, dict) and set(value) == {"bytes", "path"}
-        return Image().decode_example(value) if is_encoded else value
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamRowReader(RowReader):
-    """Reads a sample from a row of a stream, whose images are not decoded yet."""
-
-    def __call__(self, index: int) -> Sample:
-        """The sample of the row; see [`RowReader`]."""
-        row = _DecodedRow(self.dataset[index])
-        try:
-            decoded = {column: row[column] for column in (self.image_column, self.label_column)}
-        except Exception as error:  # damaged images raise many types
-            raise OSError(f"Row {index} of the stream cannot be read: {error}") from error
-        return RowReader({index: decoded}, self.image_column, self.label_column, self.ids)(index)
-
-
-def stream_rows(
-    stream: Any,
-    vocabulary: Vocabulary,
-    *,
-    split: str = "train",
-    image_column: str = "image",
-    label_column: str = "annotation",
-    ignore_index: int = 255,
-    reduce_labels: bool = False,
-    binary_masks: bool = False,
-) -> tuple[Any, StreamRowReader, list[Label]]:
-    """Prepares a stream of the library `datasets` for [`TrainingStream`].
-
-    Args:
-        stream (`datasets.IterableDataset`, `str` or `os.PathLike`):
-            The stream, or a name or path for `datasets.load_dataset`.
-        vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
-            The classes in the order of their ids; see [`load_folder`].
-        split (`str`, *optional*, defaults to `"train"`): The part that `load_dataset` loads.
-        image_column, label_column, ignore_index, reduce_labels, binary_masks: As for [`from_hub_dataset`].
-
-    Returns:
-        `tuple[datasets.IterableDataset, StreamRowReader, list[str | list[str]]]`: The stream, what reads its rows, and
-        the classes.
-
-    Raises:
-        TypeError: If it is no stream.
-        ValueError: If a column does not exist, or `vocabulary` or `ignore_index` is wrong.
-    """
-    from datasets import Image, IterableDataset, load_dataset
-
-    if isinstance(stream, str | os.PathLike):
-        stream = load_dataset(os.fspath(stream), split=split, streaming=True)
-    if not isinstance(stream, IterableDataset):
-        raise TypeError(f"`stream` is a {type(stream).__name__}: a `datasets.IterableDataset` is needed.")
-    if stream.features is None:
-        stream = stream._resolve_features()
-    for argument, column in (("image_column", image_column), ("label_column", label_column)):
-        if column not in stream.features:
-            raise ValueError(f"`{argument}={column!r}` is no column of the stream: it has {list(stream.features)}.")
-        if isinstance(stream.features[column], Image):
-            stream = stream.cast_column(column, Image(decode=False))
-    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks)
-    return stream, StreamRowReader(None, image_column, label_column, ids), entries
 
 
 class Collator:
@@ -380,10 +259,8 @@ class Collator:
 
 
 __all__ = [
+    "AugmentedSamples",
     "Collator",
-    "StreamRowReader",
     "TrainingSamples",
-    "TrainingStream",
     "shuffled",
-    "stream_rows",
 ]

@@ -37,6 +37,28 @@ def read_lines(path: str | os.PathLike[str], *, comment: str | None = None, sepa
         OSError: If the file cannot be read.
         ValueError: If it is no text in such an encoding, or a line is more than one entry; the message names it.
     """
+    # Not `splitlines`, which knows further ends of lines, such as U+2028 and U+0085.
+    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", read_text(path))]
+    return [
+        _entry(line, separators, f"{path}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line and not (comment and line.startswith(comment))
+    ]
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a file.
+
+    Args:
+        path (`str` or `os.PathLike`): As for [`read_lines`].
+
+    Returns:
+        `str`: The text, without a byte-order mark, its ends of lines as they are.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no text in such an encoding; the message names it.
+    """
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
@@ -46,13 +68,7 @@ def read_lines(path: str | os.PathLike[str], *, comment: str | None = None, sepa
         raise ValueError(problem) from error
     if "\0" in text:
         raise ValueError(f"{path} is no text, or UTF-16 without a byte-order mark: save it as UTF-8.")
-    # Not `splitlines`, which knows further ends of lines, such as U+2028 and U+0085.
-    lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
-    return [
-        _entry(line, separators, f"{path}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line and not (comment and line.startswith(comment))
-    ]
+    return text
 
 
 def _entry(line: str, separators: str, place: str) -> str:
@@ -76,4 +92,4 @@ def _entry(line: str, separators: str, place: str) -> str:
     return cells[0].strip()
 
 
-__all__ = ["read_lines"]
+__all__ = ["read_lines", "read_text"]

@@ -190,6 +190,22 @@ def test_interrupted_it_goes_on_and_the_files_are_whole(photos: Path, tmp_path: 
     assert len(COCO(tmp_path / "out" / "annotations.json").imgs) >= 3
 
 
+def test_photos_of_equal_names_from_two_folders_have_their_own(catseg: Run, photos: Path, tmp_path: Path) -> None:
+    formats = ("--format", "coco", "--format", "yolo", "--format", "label-map")
+    code, _, errors = catseg("photos", "photos/more", "--output", "out", *formats)
+    assert code == 0, errors
+    assert files_in(tmp_path / "out") >= {"a.labels.png", "more/a.labels.png", "labels/more/a.txt"}
+    (photos / "more").rename(tmp_path / "more")
+    code, _, errors = catseg("photos", "more", "--output", "two", *formats)
+    assert code == 0, errors
+    stems = {"photos/a", "photos/b c", "more/a"}
+    assert {f"labels/{stem}.txt" for stem in stems} < files_in(tmp_path / "two")
+    expected, found = label_maps(tmp_path / "two"), coco_maps(tmp_path / "two" / "annotations.json")
+    assert expected.keys() == found.keys() == stems
+    for stem in stems:
+        np.testing.assert_array_equal(found[stem], expected[stem])
+
+
 def test_a_photo_called_like_the_file_of_all_is_named(catseg: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "a.png").rename(photos / "annotations.png")
     code, _, errors = catseg("photos", "--output", "out", "--format", "coco", "--format", "json")

@@ -333,16 +333,25 @@ def test_no_result_replaces_another_or_a_photo(catseg: Run, model: Path, photo: 
         (tmp_path / name).write_bytes(photo.read_bytes())
     Image.open(photo).save(tmp_path / "x" / "A.jpg")
     content = {name: (tmp_path / name).read_bytes() for name in files_in(tmp_path)}
-    names = ("x/a.png", "y/a.png", "x/A.jpg", "x/b.png", "absent.png", "x/b.png")
+    names = ("x/a.png", "x/A.jpg", "x/b.png", "absent.png", "x/b.png", "./x/b.png")
     code, printed, errors = catseg("segment", *names, "--labels", "cat", "--model", model, "--output", "out")
-    # Photos that differ only in their ending keep it.
+    # Photos that differ only in their ending keep it, and a photo that is named twice is one.
     assert code == 1 and printed == "Wrote the results of 3 photos to out\n"
     assert files_in(tmp_path / "out") == {"a.png.png", "A.jpg.png", "b.png"}
-    assert {line.split(":")[0] for line in errors.splitlines()[1:]} == {"  y/a.png", "  absent.png"}
-    assert "would replace those of x/a.png" in errors
+    assert errors == "Error: absent.png: there is no such file or folder.\n"
+    code, _, errors = catseg("segment", *names[:3], "y/a.png", "--labels", "cat", "--model", model, "--output", "both")
+    assert code == 0, errors
+    assert files_in(tmp_path / "both") == {"x/a.png.png", "x/A.jpg.png", "x/b.png", "y/a.png"}
+    # Tools of YOLO know no endings.
+    options = ("--labels", "cat", "--model", model, "--format", "yolo", "--output", "yolo")
+    code, _, errors = catseg("segment", *names[:2], *options)
+    assert code == 1 and "x/A.jpg: its results would replace those of x/a.png" in errors
 
     code, _, errors = catseg("segment", "x/a.png", "x/b.png", "--labels", "cat", "--model", model, "--output", "x")
     assert code == 1 and errors.count("would replace a photo") == 2
+    # Nor where the name of a folder would lead there.
+    code, _, errors = catseg("segment", "x", "y", "--labels", "cat", "--model", model, "--output", ".")
+    assert code == 1 and "y/a.png: its results would replace a photo" in errors
     assert all((tmp_path / name).read_bytes() == old for name, old in content.items())
 
 

@@ -137,6 +137,12 @@ COLUMNS = {"image": "images", "annotation": "labels"}
     [
         ((), "Without --dataset, give --annotations, --images, --vocabulary."),
         (("--images", "images"), "Without --dataset, give --annotations, --vocabulary."),
+        (
+            ("--dataset", "ade20k_150", "--data-root", ".", "--label-map", "map.csv"),
+            "a benchmark, leave out --label-map.",
+        ),
+        ((*OWN_DATA, "--label-map", "absent.csv"), "absent.csv"),
+        ((*OWN_DATA, "--label-map", "classes.txt"), "classes.txt, line 1: 'wall' is no header of a label map."),
         ((*OWN_DATA, "--split", "val"), "Without --dataset, leave out --split."),
         (("--dataset", "ade20k_150"), "With --dataset ade20k_150, a benchmark, give --data-root."),
         (("--dataset", "ade20k_150", "--data-root", ".", "--reduce-labels"), "a benchmark, leave out --reduce-labels."),
@@ -202,6 +208,47 @@ def test_binary_masks_of_the_library_datasets(
     code, _, errors = catseg(*options, "--output", "columns", "--binary-masks")
     assert code == 0, errors
     assert min(row["pixels"] for row in json.loads(Path("columns/results.json").read_text())["per_class"]) > 0
+
+
+@pytest.mark.parametrize("stored", ["colours", "ids"])
+def test_labels_are_read_by_a_label_map(
+    catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path, stored: str
+) -> None:
+    names = [line.split(" | ")[0] for line in Path(folder, "classes.txt").read_text().splitlines()]
+    colors = {**{index: (40 * index, 7, 200) for index in range(len(names))}, 255: (0, 0, 0)}
+    (tmp_path / "masks").mkdir()
+    for path in Path(folder, "labels").iterdir():
+        ids = np.asarray(PIL.Image.open(path))
+        pixels = np.zeros((*ids.shape, 3), dtype=np.uint8)
+        for index, color in colors.items():
+            pixels[ids == index] = color
+        PIL.Image.fromarray(pixels if stored == "colours" else ids).save(tmp_path / "masks" / path.name)
+    rows = {name: colors[index] if stored == "colours" else (index,) for index, name in enumerate(names)}
+    rows["void"] = colors[255] if stored == "colours" else (255,)
+    lines = [",".join(map(str, (name, *values))) for name, values in rows.items()]
+    header = "name,r,g,b" if stored == "colours" else "name,id"
+    file = tmp_path / "class_dict.csv"
+    file.write_text("\n".join([header, *lines]))
+    options = ["--model", "model", "--images", "images", "--protocol", "whole", "--worst", 0]
+    options += ["--annotations", tmp_path / "masks", "--label-map", file]
+    code, _, errors = catseg(*options, "--vocabulary", "classes.txt", "--output", tmp_path / "given")
+    assert code == 0, errors
+    code, _, errors = catseg("--model", "model", *OWN_DATA, "--protocol", "whole", "--output", tmp_path / "own")
+    assert code == 0, errors
+    assert torch.equal(matrix(tmp_path / "given"), matrix(tmp_path / "own"))
+    # The classes of the file, and what it does not name.
+    code, _, errors = catseg(*options, "--output", tmp_path / "named")
+    assert code == 0, errors
+    assert load_evaluation(tmp_path / "named").matrix.class_names == names
+    file.write_text("\n".join([header, *lines[:-1]]))
+    code, _, errors = catseg(*options, "--output", tmp_path / "missing")
+    assert code == 1 and "class_dict.csv does not name" in errors and " pixels)" in errors
+    # Other meanings of labels are another evaluation.
+    file.write_text("\n".join([header, *lines[:-1], lines[-1].replace("void", names[0])]))
+    code, _, errors = catseg(*options, "--output", tmp_path / "named")
+    assert code == 1 and "another evaluation, which differs in: label_values_sha256" in errors
+    code, _, errors = catseg(*options, "--binary-masks", "--output", tmp_path / "both")
+    assert code == 1 and "leave out `reduce_labels` and `binary_masks`" in errors
 
 
 def test_labels_without_a_counted_pixel_are_an_error(
