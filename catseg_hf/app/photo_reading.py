@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from catseg_hf.app.background import in_order
 from catseg_hf.app.photos import STDIN, Photo, is_url
-from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, read_image
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, damage_named, read_image
 
 
 # Of a photo from the web or from standard input.
@@ -88,7 +88,7 @@ def _read_capped(stream: BinaryIO, what: str) -> bytes:
 
 def _decode(file: BinaryIO) -> Image.Image:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), damage_named():
             # Pillow warns of pictures half as large as the limit, which holds for all of them.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as picture:
