@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 FINETUNE = str(ROOT / "examples" / "finetune.py")
 # Longer than anything here takes; what hangs ends with an error.
 LONGEST_SECONDS = 60
-# What changes files and folders, or is about to.
-FILE_EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate")
+# What Python tells of before files and folders are changed, beside opening a file to write.
+CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree", "os.truncate")
 
 
 @dataclass(frozen=True)
@@ -34,38 +34,46 @@ class Ended:
         code (`int`): Its exit code, or minus the number of the signal that ended it.
         printed (`str`): Its output and errors.
         seconds (`float`): How long it ran.
+        events (`int`): How often it was about to change files or folders.
     """
 
     code: int
     printed: str
     seconds: float
+    events: int
 
 
 def run(
     command: Sequence[object],
     *,
+    kill_at: int | None = None,
     kill_after: float | None = None,
-    kill_at_event: int | None = None,
     file_bytes: int | None = None,
 ) -> Ended:
     """Runs `catseg ...`, or a script and its arguments.
 
     Args:
         command (`Sequence[object]`): The words of the command.
-        kill_after (`float`, *optional*): Seconds after which it gets SIGKILL.
-        kill_at_event (`int`, *optional*): Number of the file event, from 1, at which it gets SIGKILL.
+        kill_at (`int`, *optional*): At which change of files, counted from 1, it gets SIGKILL.
+        kill_after (`float`, *optional*): How many seconds later it gets SIGKILL instead, whatever it does then.
         file_bytes (`int`, *optional*): No file can grow beyond so many bytes, as on a full disk.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.robustness.preloaded"])
     reader, writer = context.Pipe(duplex=False)
     words = [str(word) for word in command]
-    process = context.Process(target=_run_here, args=(words, writer, kill_at_event, file_bytes))
+    events = context.Value("i", 0)
+    process = context.Process(target=_run_here, args=(words, writer, events, kill_at if kill_after is None else None, file_bytes))
     start = time.monotonic()
     process.start()
     writer.close()
-    process.join(LONGEST_SECONDS if kill_after is None else kill_after)
-    hangs = process.is_alive() and kill_after is None
+    if kill_after is not None:
+        while process.is_alive() and events.value < kill_at:
+            time.sleep(0.001)
+        process.join(kill_after)
+        process.kill()
+    process.join(LONGEST_SECONDS)
+    hangs = process.is_alive()
     process.kill()
     process.join()
     seconds = time.monotonic() - start
@@ -73,17 +81,18 @@ def run(
         printed = stream.read().decode(errors="replace")
     reader.close()
     assert not hangs, f"{words} still ran after {LONGEST_SECONDS} s: {printed}"
-    return Ended(process.exitcode, printed, seconds)
+    return Ended(process.exitcode, printed, seconds, events.value)
 
 
-def _run_here(words: list[str], writer: Connection, kill_at_event: int | None, file_bytes: int | None) -> None:
+def _run_here(
+    words: list[str], writer: Connection, events: Any, kill_at: int | None, file_bytes: int | None
+) -> None:
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
     sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    if kill_at_event is not None:
-        _kill_at(kill_at_event)
+    _count_changes(events, kill_at)
     sys.argv = words
     if words[0] == "catseg":
         from catseg_hf.cli import main
@@ -93,12 +102,12 @@ def _run_here(words: list[str], writer: Connection, kill_at_event: int | None, f
         runpy.run_path(words[0], run_name="__main__")
 
 
-def _kill_at(count: int) -> None:
+def _count_changes(events: Any, kill_at: int | None) -> None:
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event in FILE_EVENTS:
-            count -= 1
-            if count == 0:
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in CHANGES or writes:
+            events.value += 1
+            if events.value == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(watch)

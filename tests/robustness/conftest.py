@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.robustness.commands import run
 from tests.robustness.outcomes import PAGE, Attempts
+from tests.small_evaluations import save_small_data_set
+from tests.tiny_pipelines import save_tiny_pipeline
 
 
 @pytest.fixture
@@ -29,3 +32,18 @@ def attempts(request: pytest.FixtureRequest, record_property: Callable[[str, obj
 def dice() -> random.Random:
     """The same random numbers in every run."""
     return random.Random(0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `model`, five photos in `images`, their `labels` and `classes.txt`, where commands run."""
+    folder = tmp_path_factory.mktemp("place")
+    save_tiny_pipeline(folder / "model")
+    save_small_data_set(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        assert run(["catseg", "--version"]).code == 0  # starts the server that commands are forked from
+        yield folder
