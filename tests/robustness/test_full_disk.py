@@ -34,19 +34,19 @@ def fill_the_disk(
         shutil.rmtree(path, ignore_errors=True)
     assert run(command(UNDISTURBED)).code == 0
     whole = finished_files(UNDISTURBED)
-    sizes = sorted({len(content) for content in whole.values()})
+    largest = max(map(len, whole.values()))
     for index in range(number):
-        room = dice.randrange(sizes[index % len(sizes) // 2], sizes[-1])
+        room = int(largest * dice.uniform(0.02, 0.98) ** (1 + index % 3))
         ended = run(command(OUTPUT), file_bytes=room)
         left = finished_files(OUTPUT) if OUTPUT.exists() else {}
         half = [name for name, content in left.items() if name in whole and not is_whole(name, content, whole[name])]
         case = f"room for {room} bytes"
-        if ended.code == 0 or half or "Traceback" in ended.printed:
+        message = ended.printed.splitlines()[-1] if ended.printed else ""
+        says_why = "File too large" in message or "could not be written to its end" in message
+        if ended.code == 0 or half or not says_why or command(OUTPUT)[0] == "catseg" and "Traceback" in ended.printed:
             attempts.judge(case, False, f"code {ended.code}, half files {half}: {ended.printed}")
-        elif not any(word in ended.printed for word in ("File too large", "os error 27", "Errno 27")):
-            attempts.judge(case, False, f"does not say why: {ended.printed}")
         else:
-            attempts.refusal(case, ended.printed, [f"{OUTPUT}/", f"{OUTPUT} "])
+            attempts.refusal(case, message, [OUTPUT])
     ended = run(command(OUTPUT))
     finished = finished_files(OUTPUT)
     is_same = finished.keys() == whole.keys() and all(is_whole(name, finished[name], whole[name]) for name in whole)
@@ -105,6 +105,6 @@ def test_finetune(attempts: Attempts, dice: random.Random, place: Path) -> None:
         return [FINETUNE, "--model", "model", *data, *options, *resumed, "--output", output]
 
     def is_whole(name: str, content: bytes, expected: bytes) -> bool:
-        return len(content) == len(expected)
+        return len(content) == len(expected) or name == "loss.jsonl"  # which grows with each step
 
     fill_the_disk(attempts, dice, 4, command, is_whole)
