@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from http.client import HTTPException
 from io import BytesIO
 from typing import BinaryIO
 from urllib.request import Request, urlopen
@@ -67,8 +68,12 @@ def read_photo(name: str) -> Image.Image:
     if is_url(name):
         # Some servers refuse clients that do not say who they are.
         request = Request(name, headers={"User-Agent": "catseg-hf"})
-        with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
-            return _decode(BytesIO(_read_capped(response, "The file")))
+        try:
+            with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
+                content = _read_capped(response, "The file")
+        except HTTPException as error:  # which is no OSError
+            raise OSError(f"its server does not answer as it should: {error!r}") from error
+        return _decode(BytesIO(content))
     with open(name, "rb") as file:
         return _decode(file)
 

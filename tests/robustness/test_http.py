@@ -182,6 +182,7 @@ def test_checkpoints(
 ) -> None:
     """A published checkpoint from the same servers"""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(download, "MAX_BYTES", 2**20)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
     digest = hashlib.sha256(CHECKPOINT).hexdigest()[:8]
     for way in (*RIGHT, *WRONG):
