@@ -3,6 +3,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,50 @@ from pathlib import Path
 
 # Full, over a quota or a limit, read-only, broken.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+# How libraries written in Rust tell of them (safetensors, tokenizers), and the last words of `torch.save`, which has lost
+# the reason.
+RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+TORCH_ERRORS = ("PytorchStreamWriter failed writing", "unexpected pos")
+
+
+def disk_problem(error: Exception) -> str | None:
+    """Why a disk takes nothing more, from an error of any library that was writing.
+
+    Args:
+        error (`Exception`): The error.
+
+    Returns:
+        `str`, *optional*: The reason; `None` if the error is about something else.
+    """
+    if isinstance(error, OSError):
+        number, reason = error.errno, error.strerror
+    elif found := RUST_ERROR.search(str(error)):
+        number, reason = int(found[1]), os.strerror(int(found[1]))
+    elif isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_ERRORS):
+        return "the file could not be written to its end"
+    else:
+        return None
+    return reason if number in DISK_ERRORS else None
+
+
+@contextmanager
+def disk_errors_named(path: Path, advice: str) -> Iterator[None]:
+    """Makes errors of a full or broken disk, from any library, say what was being written.
+
+    Args:
+        path (`Path`): The file or folder.
+        advice (`str`): What is whole, and how to go on.
+
+    Raises:
+        OSError: Instead of such an error.
+    """
+    try:
+        yield
+    except Exception as error:
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        raise OSError(f"{path}: {problem}. {advice}") from error
 
 
 @contextmanager
@@ -28,16 +73,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
-        yield unfinished
-        unfinished.replace(path)
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise OSError(f"{path}: {error.strerror or error}. Nothing was changed there.") from error
+        with disk_errors_named(path, "Nothing was changed there."):
+            yield unfinished
+            unfinished.replace(path)
     finally:
         if unfinished.is_dir():
             shutil.rmtree(unfinished)
         unfinished.unlink(missing_ok=True)
 
 
-__all__ = ["written_whole"]
+__all__ = ["disk_errors_named", "disk_problem", "written_whole"]

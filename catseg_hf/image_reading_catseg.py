@@ -2,6 +2,8 @@
 """Any image that users have, as 8-bit RGB; any segmentation map, as class ids."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,17 @@ class TooManyPixelsError(ValueError):
     """An image has more pixels than are trusted."""
 
 
+@contextmanager
+def damage_named() -> Iterator[None]:
+    """Makes an `OSError` of what decoders raise on damaged files, which are errors of all kinds."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError, PIL.Image.DecompressionBombError):
+        raise
+    except Exception as error:
+        raise OSError(f"the image is damaged: {error or type(error).__name__}") from error
+
+
 def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
     """An image from a path, a URL or base64 text; of a file, its size is checked before it is decoded.
 
@@ -30,11 +43,13 @@ def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
         `PIL.Image.Image`: The image.
 
     Raises:
+        OSError: If it cannot be read.
         ValueError: If it is empty or has more pixels.
     """
     if not os.path.isfile(source):
         return load_image(source)  # a URL or base64 text
-    image = PIL.Image.open(source)
+    with damage_named():
+        image = PIL.Image.open(source)
     check_pixels(image.height, image.width, max_pixels)
     return image
 
@@ -114,9 +129,16 @@ def read_image(
 
     Returns:
         `tuple[np.ndarray, bool]`: uint8 of shape (height, width, 3), and whether the values were given as 0 to 1.
+
+    Raises:
+        OSError: If its file is damaged.
+        ValueError: If it has no pixels, more than `max_pixels`, or values or a mode that are not of a photo.
+        TypeError: If its values are no real numbers.
     """
     if isinstance(image, PIL.Image.Image):
         check_pixels(image.height, image.width, max_pixels)
+        with damage_named():
+            image.load()
         image = PIL.ImageOps.exif_transpose(image)
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
             transparent = image.getbands()[-1] in ("A", "a") or "transparency" in image.info

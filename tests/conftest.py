@@ -22,12 +22,23 @@ import pytest
 import torch
 
 from catseg_hf import CatSegConfig
+from tests.robustness.outcomes import table
 from tests.tiny_models import random_checkpoint
 
 
 # The same inputs in every run, and nothing kept from one to the next.
 hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None, print_blob=False)
 hypothesis.settings.load_profile("same")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what was tried in `tests/robustness`; here, since with several workers only this file is read."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    finished = [report for report in reports if getattr(report, "when", None) == "teardown"]
+    rows = [value for report in finished for name, value in report.user_properties if name == "robustness"]
+    if rows:
+        terminalreporter.write_sep("=", "robustness: what was tried, and what came of it")
+        terminalreporter.write("\n".join(table(rows)) + "\n")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from http.client import HTTPException
 from io import BytesIO
 from typing import BinaryIO
 from urllib.request import Request, urlopen
@@ -14,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from catseg_hf.app.background import in_order
 from catseg_hf.app.photo_names import STDIN, is_url
 from catseg_hf.app.photos import Photo
-from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, read_image
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, damage_named, read_image
 
 
 # Of a photo from the web or from standard input.
@@ -68,8 +69,12 @@ def read_photo(name: str) -> Image.Image:
     if is_url(name):
         # Some servers refuse clients that do not say who they are.
         request = Request(name, headers={"User-Agent": "catseg-hf"})
-        with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
-            return decode_photo(BytesIO(_read_capped(response, "The file")))
+        try:
+            with closing(urlopen(request, timeout=TIMEOUT_SECONDS)) as response:
+                content = _read_capped(response, "The file")
+        except HTTPException as error:  # which is no OSError
+            raise OSError(f"its server does not answer as it should: {error!r}") from error
+        return decode_photo(BytesIO(content))
     with open(name, "rb") as file:
         return decode_photo(file)
 
@@ -103,7 +108,7 @@ def decode_photo(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
         OSError: If it is damaged.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), damage_named():
             # Pillow warns of pictures half as large as the limit, which holds for all of them.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(file) as picture:

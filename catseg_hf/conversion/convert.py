@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import CLIPTokenizer
 
+from ..atomic_files import disk_errors_named
 from ..cards import write_model_card
 from ..image_processing_catseg import CatSegImageProcessor
 from ..modeling_catseg import CatSegForSemanticSegmentation
@@ -105,6 +106,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         ConversionError: If `path` is a file or a folder with content, or cannot be made.
+        OSError: If the disk is full; the message names `path`, where nothing is then.
     """
     path = check_new(path)
     try:
@@ -115,10 +117,11 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     try:
         # Temporary folders are private; this one is going to be an ordinary one.
         temporary.chmod(0o777 & ~_umask())
-        yield temporary
-        if path.exists():
-            path.rmdir()  # It is empty.
-        os.replace(temporary, path)
+        with disk_errors_named(path, "Nothing was written there: make room, and convert again."):
+            yield temporary
+            if path.exists():
+                path.rmdir()  # It is empty.
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -191,6 +194,7 @@ def convert_checkpoint(
 
     Raises:
         ConversionError: If anything is wrong with the file or the arguments; nothing is left behind then.
+        OSError: If the disk is full; nothing is left behind then either.
 
     Example:
 

@@ -4,6 +4,7 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.request import urlopen
@@ -18,6 +19,8 @@ from .released import file_digest
 
 
 DOWNLOAD_CHUNK = 2**20
+# More than the largest of them, that of ViT-bigG, has; a server that never ends shall not fill the disk.
+MAX_BYTES = 20 * 2**30
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _fetch(file: PublishedFile, cache: Path) -> tuple[Path, str]:
         return _download(file, cache / "downloads"), file.sha256_prefix
     except ConversionError:
         raise
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except (OSError, ValueError, HTTPException, HfHubHTTPError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConversionError(
             f"{file.file_name} cannot be downloaded ({reason}). Download {file.address} where there is a network, and "
@@ -174,6 +177,8 @@ def _download(file: PublishedFile, folder: Path) -> Path:
             while chunk := response.read(DOWNLOAD_CHUNK):
                 digest.update(chunk)
                 output.write(chunk)
+                if output.tell() > MAX_BYTES:
+                    raise OSError(f"its server sends more than {MAX_BYTES / 2**30:.3g} GiB")
         if not digest.hexdigest().startswith(file.sha256_prefix):
             raise OSError(f"its SHA-256 {digest.hexdigest()[:8]} is not {file.sha256_prefix}")
         os.replace(part, path)

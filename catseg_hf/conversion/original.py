@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from ..atomic_files import written_whole
 from ..modeling_catseg import CatSegForSemanticSegmentation
 from . import cvpr
 from .errors import ConversionError
@@ -71,12 +72,10 @@ def write_original(folder: str | os.PathLike, output: str | os.PathLike) -> None
     except (OSError, ValueError, SafetensorError) as error:
         raise ConversionError(f"The model in {folder} cannot be loaded: {error}") from error
     tensors = original_state_dict(model)
-    temporary = output.with_name(f".{output.name}.part")
     try:
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"model": tensors}, temporary)
-        os.replace(temporary, output)
+        # Given a path, `torch.save` would write that, too, into the file.
+        with written_whole(output) as unfinished, open(unfinished, "wb") as file:
+            torch.save({"model": tensors}, file)
     except OSError as error:
-        raise ConversionError(f"{output} cannot be written: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise ConversionError(f"{output} cannot be written: {error}") from error

@@ -204,7 +204,7 @@ def convert_tensors(
         `dict[str, torch.Tensor]`: Complete for `load_state_dict(strict=True)`.
 
     Raises:
-        ConversionError: If a weight is not of floating point; the message names it.
+        ConversionError: If a weight is not of floating point, or not finite (in `dtype`); the message names it.
     """
     for key in dict.fromkeys(move.source for move in plan.moves):
         is_counter = key.endswith(".num_batches_tracked")  # of batch normalisation, the only whole number
@@ -216,7 +216,15 @@ def convert_tensors(
             )
     converted = apply_moves(plan.moves, tensors)
     converted.update({key: added_tensor(key, plan) for key in plan.added})
-    return {
+    state_dict = {
         key: converted[key].to(dtype if converted[key].is_floating_point() else converted[key].dtype).contiguous()
         for key in plan.shapes
     }
+    sources = {move.target: move.source for move in plan.moves}
+    for key, tensor in state_dict.items():
+        if not torch.isfinite(tensor).all():
+            raise ConversionError(
+                f"{sources.get(key, key)!r} holds numbers that are not finite in {str(dtype).removeprefix('torch.')}: "
+                "the checkpoint is damaged, its training failed, or its weights are too large for that type."
+            )
+    return state_dict

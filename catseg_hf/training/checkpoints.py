@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from catseg_hf.atomic_files import written_whole
+from catseg_hf.atomic_files import disk_problem, written_whole
 
 
 STATE_FILE = "catseg_state.json"
@@ -104,7 +104,7 @@ class Checkpoints:
         try:
             action()
         except Exception as error:  # of PyTorch and safetensors, which have types of their own
-            problem = f"{type(error).__name__}: {error}"
+            problem = disk_problem(error) or f"{type(error).__name__}: {error}"
         problems = [each for each in gather_object([problem]) if each is not None]
         if not problems:
             return
@@ -239,7 +239,7 @@ def replaced_whole(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         unfinished.rename(folder)
     except Exception as error:  # safetensors has a type of its own
-        raise OSError(f"{folder} could not be written: {error}. Make room and resume.") from error
+        raise OSError(f"{folder} could not be written: {disk_problem(error) or error}. Make room and resume.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if folder.exists():

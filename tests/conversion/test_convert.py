@@ -147,6 +147,18 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(-torch.inf, "float32"), (1e5, "float16")])
+def test_an_infinite_bias_that_leaves_the_logits_finite_is_refused(value: float, dtype: str, tmp_path: Path) -> None:
+    tensors = load_file(CVPR_WEIGHTS)
+    name = "sem_seg_head.predictor.transformer.layers.0.attention.attention.k.bias"
+    tensors[name][0] = value  # ELU makes 0 of minus infinity
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(ConversionError, match=f"{name}' holds numbers that are not finite in {dtype}"):
+        convert_checkpoint(
+            tmp_path / "model.safetensors", tmp_path / "out", options=CVPR_OPTIONS, tokenizer=False, dtype=dtype
+        )
+
+
 # ---- back to the original -------------------------------------------------------------------------------------------
 
 
