@@ -45,7 +45,17 @@ from tests.tiny_models import random_checkpoint
 ROOT = Path(__file__).parents[1]
 PAGES = [
     f"examples/{name}.md"
-    for name in ("segmenting", "evaluation", "training", "sharing", "speed", "annotations", "large_images", "video")
+    for name in (
+        "segmenting",
+        "evaluation",
+        "training",
+        "sharing",
+        "speed",
+        "annotations",
+        "large_images",
+        "video",
+        "serving",
+    )
 ]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
@@ -55,7 +65,7 @@ README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Commands that need the network, take hours, do not end or would run these tests again; further below, as much of them
 # as can be is tested.
-NOT_RUN = ("pip install ", "accelerate launch ", "make ", "catseg demo")
+NOT_RUN = ("pip install ", "accelerate launch ", "make ", "catseg demo", "catseg serve", "docker ")
 PROGRAMS = ("accelerate", "catseg", "hf", "make", "pip", "python", "torchrun")
 # What `...` in a command stands for.
 ELLIPSES = {"accelerate": "--output runs/base", "torchrun": "--model catseg-base"}

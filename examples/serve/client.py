@@ -9,9 +9,7 @@ from pycocotools import mask
 
 photo, labels = sys.argv[1:3]
 with open(photo, "rb") as file:
-    reply = httpx.post(
-        "http://127.0.0.1:8000/v1/segment", files={"image": file}, data={"labels": labels}, timeout=120
-    )
+    reply = httpx.post("http://127.0.0.1:8000/v1/segment", files={"image": file}, data={"labels": labels}, timeout=120)
 if reply.is_error:
     sys.exit(reply.json()["error"]["message"])
 for segment in reply.json()["segments"]:

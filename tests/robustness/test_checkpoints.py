@@ -3,6 +3,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,15 @@ def write(tensors: object, path: Path) -> None:
     save_file(tensors, path) if path.suffix == ".safetensors" else torch.save({"model": tensors}, path)
 
 
+def read(path: Path) -> Tensors:
+    return read_checkpoint(path)[0]
+
+
 def is_equal(found: Tensors, expected: Tensors) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_truncated_and_grown_files(
-    attempts: Attempts, dice: random.Random, tensors: Tensors, tmp_path: Path
-) -> None:
+def test_truncated_and_grown_files(attempts: Attempts, dice: random.Random, tensors: Tensors, tmp_path: Path) -> None:
     """Files that are cut off or have bytes more, `.pth` and `.safetensors`"""
     few = dict(list(tensors.items())[:20])
     for path in (tmp_path / "model.pth", tmp_path / "model.safetensors"):
@@ -41,11 +44,11 @@ def test_truncated_and_grown_files(
         for _ in range(30):
             end = dice.randrange(len(content))
             path.write_bytes(content[:end])
-            attempts.attempt(f"{path.name} up to {end}", lambda: read_checkpoint(path)[0], lambda _: False, [path])
+            attempts.attempt(f"{path.name} up to {end}", partial(read, path), lambda _: False, [path])
             more = dice.randbytes(dice.randint(1, 100))
             path.write_bytes(content + more)
             attempts.attempt(
-                f"{path.name} and {more!r}", lambda: read_checkpoint(path)[0], lambda found: is_equal(found, few), [path]
+                f"{path.name} and {more!r}", partial(read, path), lambda found: is_equal(found, few), [path]
             )
 
 
@@ -60,9 +63,7 @@ def test_flipped_bits(attempts: Attempts, dice: random.Random, tensors: Tensors,
         damaged = bytearray(content)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
-        attempts.attempt(
-            f"bit {place}", lambda: read_checkpoint(path)[0], lambda found: is_equal(found, few), [path]
-        )
+        attempts.attempt(f"bit {place}", lambda: read_checkpoint(path)[0], lambda found: is_equal(found, few), [path])
 
 
 CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -94,4 +95,4 @@ def test_changed_tensors(attempts: Attempts, dice: random.Random, tensors: Tenso
         without = {key: tensor for key, tensor in tensors.items() if key != name}
         cases |= {"left out": without, "renamed": {**without, f"{name}x": tensors[name]}}
         for kind, changed in cases.items():
-            attempts.attempt(f"{name}: {kind}", lambda changed=changed: convert(changed), lambda _: False, name.split("."))
+            attempts.attempt(f"{name}: {kind}", partial(convert, changed), lambda _: False, name.split("."))
