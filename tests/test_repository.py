@@ -45,7 +45,17 @@ from tests.tiny_models import random_checkpoint
 ROOT = Path(__file__).parents[1]
 PAGES = [
     f"examples/{name}.md"
-    for name in ("segmenting", "evaluation", "training", "sharing", "speed", "annotations", "large_images", "video")
+    for name in (
+        "segmenting",
+        "evaluation",
+        "training",
+        "sharing",
+        "speed",
+        "annotations",
+        "large_images",
+        "video",
+        "robustness",
+    )
 ]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")

@@ -63,7 +63,9 @@ def run(
     reader, writer = context.Pipe(duplex=False)
     words = [str(word) for word in command]
     events = context.Value("i", 0)
-    process = context.Process(target=_run_here, args=(words, writer, events, kill_at if kill_after is None else None, file_bytes))
+    process = context.Process(
+        target=_run_here, args=(words, writer, events, kill_at if kill_after is None else None, file_bytes)
+    )
     start = time.monotonic()
     process.start()
     writer.close()
@@ -84,12 +86,10 @@ def run(
     return Ended(process.exitcode, printed, seconds, events.value)
 
 
-def _run_here(
-    words: list[str], writer: Connection, events: Any, kill_at: int | None, file_bytes: int | None
-) -> None:
+def _run_here(words: list[str], writer: Connection, events: Any, kill_at: int | None, file_bytes: int | None) -> None:
     for stream in (1, 2):
         os.dup2(writer.fileno(), stream)
-    sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     _count_changes(events, kill_at)
