@@ -54,7 +54,7 @@ PAGES = [
         "annotations",
         "large_images",
         "video",
-        "serving",
+        "robustness",
     )
 ]
 DOCUMENTS = {

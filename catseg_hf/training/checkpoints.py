@@ -239,8 +239,9 @@ def replaced_whole(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         unfinished.rename(folder)
     except Exception as error:  # safetensors has a type of its own
-        reason = disk_problem(error) or error
-        raise OSError(f"{folder} could not be written: {reason}. Make room and resume.") from error
+        raise OSError(
+            f"{folder} could not be written: {disk_problem(error) or error}. Make room and resume."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
         if folder.exists():

@@ -63,8 +63,9 @@ def run(
     reader, writer = context.Pipe(duplex=False)
     words = [str(word) for word in command]
     events = context.Value("i", 0)
-    kill_at = kill_at if kill_after is None else None
-    process = context.Process(target=_run_here, args=(words, writer, events, kill_at, file_bytes))
+    process = context.Process(
+        target=_run_here, args=(words, writer, events, kill_at if kill_after is None else None, file_bytes)
+    )
     start = time.monotonic()
     process.start()
     writer.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.robustness.commands import run
-from tests.robustness.outcomes import PAGE, Attempts
+from tests.robustness.outcomes import PAGE, Attempts, is_documented
 from tests.small_evaluations import save_small_data_set
 from tests.tiny_pipelines import save_tiny_pipeline
 
@@ -25,7 +25,7 @@ def attempts(request: pytest.FixtureRequest, record_property: Callable[[str, obj
     yield counted
     record_property("robustness", counted.row())
     assert not counted.wrong, "\n".join([f"{len(counted.wrong)} went wrong:", *counted.wrong])
-    assert counted.row() in PAGE.read_text(encoding="utf-8").splitlines(), f"{PAGE.name} lacks {counted.row()}"
+    assert is_documented(counted.row()), f"{PAGE.name} lacks {counted.row()}"
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_evaluate(attempts: Attempts, dice: random.Random, place: Path) -> None:
     """SIGKILL during `catseg evaluate`, then the same command again"""
 
     def command(output: Path) -> list[object]:
-        data = ("--images", "images", "--annotations", "labels", "--vocabulary", "classes.txt", "--worst", "2")
-        return ["catseg", "evaluate", "--model", "model", *data, "--output", output]
+        data = ("--images", "images", "--annotations", "labels", "--vocabulary", "classes.txt", "--worst", "1")
+        return ["catseg", "evaluate", "--model", "model", *data, "--protocol", "whole", "--output", output]
 
     def problem() -> str | None:
         if (OUTPUT / "results.json").exists() and not is_same():
@@ -126,7 +126,7 @@ def test_finetune(attempts: Attempts, dice: random.Random, place: Path) -> None:
     def command(output: Path) -> list[object]:
         last_steps[:] = last_steps if output.exists() else [0]
         data = ("--images", "images", "--labels", "labels", "--vocabulary", "classes.txt", "--num-workers", "0")
-        options = ("--steps", "8", "--batch-size", "2", "--crop-size", "64", "--learning-rate", "0.01")
+        options = ("--steps", "6", "--batch-size", "2", "--crop-size", "64", "--learning-rate", "0.01")
         often = ("--save-every", "2", "--log-every", "1", "--resume-from-checkpoint", "latest")
         return [FINETUNE, "--model", "model", *data, *options, *often, "--output", output]
 
