@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Full, over a quota or a limit, read-only, broken.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-# How libraries written in Rust tell of them (safetensors, tokenizers), and what `torch.save` says, which loses the reason.
+# How libraries written in Rust tell of them (safetensors, tokenizers), and `torch.save`, which loses the reason.
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 TORCH_ERRORS = ("PytorchStreamWriter failed writing", "unexpected pos")
 
