@@ -54,6 +54,7 @@ PAGES = [
         "annotations",
         "large_images",
         "video",
+        "serving",
         "robustness",
     )
 ]

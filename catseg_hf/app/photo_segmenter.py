@@ -43,8 +43,8 @@ class PhotoSegmenter:
             A class for the pixels below the threshold: one of the labels, or one more. Of such a pixel, one minus the
             best class's score counts. Without it they have no class.
         need_scores (`bool`, *optional*, defaults to `False`): Whether the scores are wanted.
-        embed (`Callable[[list[str | list[str]]], torch.Tensor]`, *optional*):
-            Makes the text embeddings of the labels; by default the model does.
+        text_embeds (`torch.Tensor` of shape `(T, P, D)` or `(T, P, S, D)`, *optional*):
+            Text embeddings of the classes, where they are known already.
 
     Raises:
         ValueError: If a label cannot be used, there are none, or `background` is given without `threshold`.
@@ -58,7 +58,7 @@ class PhotoSegmenter:
         threshold: float | None = None,
         background: str | None = None,
         need_scores: bool = False,
-        embed: Callable[[list[Label]], torch.Tensor] | None = None,
+        text_embeds: torch.Tensor | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
@@ -67,14 +67,14 @@ class PhotoSegmenter:
         self.model, self.processor = model, processor
         self.threshold = threshold
         self.need_scores = need_scores or threshold is not None
-        self.text_embeds = None
         if labels is not None:
             labels = parse_labels(labels, "labels")
-            self.text_embeds = (embed or self.embed)(labels)
+            text_embeds = embed_labels(model, processor, labels) if text_embeds is None else text_embeds
         elif model.config.vocabulary_digest is None:
             raise ValueError("The model has no vocabulary of its own: give labels.")
         else:
             labels = list(model.config.id2label.values())
+        self.text_embeds = text_embeds
         self.labels = list(labels)
         background = background if background is None else clean_text(background)
         names = [label_name(label) for label in labels]
@@ -82,21 +82,6 @@ class PhotoSegmenter:
             self.labels.append(background)
             names.append(background)
         self.background_id = NO_CLASS if background is None else names.index(background)
-
-    @torch.inference_mode()
-    def embed(self, labels: list[Label]) -> torch.Tensor:
-        """Text embeddings of labels.
-
-        Args:
-            labels (`list[str | list[str]]`): As [`parse_labels`] returns them.
-
-        Returns:
-            `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
-
-        Raises:
-            ValueError: If a label cannot be used.
-        """
-        return self.model.get_text_embeds(self.processor(text=labels)["input_ids"])
 
     def prepare(self, photos: Sequence[tuple[Photo, Image.Image]]) -> PreparedPhotos:
         """Makes the model's inputs, on its device.
@@ -174,6 +159,26 @@ class PhotoSegmenter:
             return class_ids, scores
         is_background = scores < self.threshold
         return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
+
+
+@torch.inference_mode()
+def embed_labels(
+    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label]
+) -> torch.Tensor:
+    """Text embeddings of labels.
+
+    Args:
+        model ([`CatSegForSemanticSegmentation`]): In evaluation mode.
+        processor ([`CatSegProcessor`]): Its processor.
+        labels (`Sequence[str | list[str]]`): As [`parse_labels`] returns them.
+
+    Returns:
+        `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
+
+    Raises:
+        ValueError: If a label cannot be used.
+    """
+    return model.get_text_embeds(processor(text=labels)["input_ids"])
 
 
 def segment_photos(
@@ -269,4 +274,4 @@ def load_segmenter(
     return PhotoSegmenter(*load_model(model, device, dtype, compiles=compiles), labels, **options)
 
 
-__all__ = ["PhotoSegmenter", "PreparedPhotos", "load_model", "load_segmenter", "segment_photos"]
+__all__ = ["PhotoSegmenter", "PreparedPhotos", "embed_labels", "load_model", "load_segmenter", "segment_photos"]

@@ -16,7 +16,7 @@ from catseg_hf.service.settings import ServiceSettings
 
 
 def serve(
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "base",
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = ServiceSettings.model,
     host: Annotated[
         str, typer.Option(help="Where the service listens; 0.0.0.0 lets other machines ask it.")
     ] = "127.0.0.1",

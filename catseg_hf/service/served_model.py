@@ -14,7 +14,7 @@ from PIL import Image
 from transformers.image_processing_utils import BatchFeature
 
 from catseg_hf.app.photo_reading import decode_photo
-from catseg_hf.app.photo_segmenter import PhotoSegmenter, load_model
+from catseg_hf.app.photo_segmenter import PhotoSegmenter, embed_labels, load_model
 from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.hub import find_model
 from catseg_hf.prompts_catseg import Label
@@ -127,7 +127,7 @@ class ServedModel:
                 rows = [places[index] for index in same]
                 outputs = self.network(
                     image_embeds=tuple(each[rows] for each in image_embeds),
-                    text_embeds=self.embeddings.get(waiting[same[0]].request.labels),
+                    text_embeds=segmenters[same[0]].text_embeds,
                     **{name: each[rows] for name, each in geometry.items()},
                 )
                 pictures = [waiting[index].picture for index in same]
@@ -146,7 +146,7 @@ class ServedModel:
                 request.threshold,
                 request.background,
                 need_scores=True,
-                embed=self.embeddings.get,
+                text_embeds=self.embeddings.get(request.labels),
             )
         except ValueError as error:
             return ServiceError(422, str(error))
@@ -154,7 +154,7 @@ class ServedModel:
     def _embed(self, labels: list[Label] | None) -> torch.Tensor:
         if labels is None:
             return self.network.model.resolve_text_embeds()
-        return self.network.get_text_embeds(self.processor(text=labels)["input_ids"])
+        return embed_labels(self.network, self.processor, labels)
 
 
 def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:

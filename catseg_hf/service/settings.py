@@ -10,7 +10,7 @@ class ServiceSettings:
     """Settings of a service; every limit is one that callers can read at `/v1/model`.
 
     Args:
-        model (`str`, *optional*, defaults to `"tiny"`): As `catseg segment --model` takes it.
+        model (`str`, *optional*, defaults to `"base"`): As `catseg segment --model` takes it.
         device (`str`, *optional*, defaults to `"auto"`): As [`pick_device`] takes it.
         dtype (`str`, *optional*, defaults to `"auto"`): As [`pick_dtype`] takes it.
         replicas (`int`, *optional*, defaults to 1): Processes with a model each.
@@ -33,7 +33,7 @@ class ServiceSettings:
         ValueError: If a number is not positive, or the file has no keys.
     """
 
-    model: str = "tiny"
+    model: str = "base"
     device: str = "auto"
     dtype: str = "auto"
     replicas: int = 1

@@ -22,7 +22,7 @@ def drawn_photo(seed: int, size: int = 256) -> bytes:
     return file.getvalue()
 
 
-PHOTOS = [drawn_photo(seed) for seed in range(8)]
+PHOTOS = itertools.cycle([drawn_photo(seed) for seed in range(8)])
 NAMES = [f"{color} {shape}" for color in COLORS for shape in SHAPES]
 # Two names of 64, in any order: 4,032 vocabularies.
 VOCABULARIES = itertools.cycle(f"{first}, {second}, ground" for first, second in itertools.permutations(NAMES, 2))
@@ -36,5 +36,4 @@ class Caller(HttpUser):
     def segment(self) -> None:
         """One request."""
         labels = next(VOCABULARIES) if IS_DIFFERENT else "red star, blue moon, ground"
-        photo = PHOTOS[len(labels) % len(PHOTOS)]
-        self.client.post("/v1/segment", files={"image": photo}, data={"labels": labels})
+        self.client.post("/v1/segment", files={"image": next(PHOTOS)}, data={"labels": labels})

@@ -29,7 +29,7 @@ class LoopbackWeb:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("0.0.0.0", 0), Handler)  # also as 127.0.0.2
         self.address = f"http://127.0.0.1:{self.server.server_port}"
 
     def __enter__(self) -> "LoopbackWeb":

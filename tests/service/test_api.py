@@ -67,7 +67,7 @@ class StuckBackend(LocalBackend):
 
 @pytest.fixture(scope="module")
 def model() -> ServedModel:
-    return ServedModel(ServiceSettings(max_photo_pixels=100_000))
+    return ServedModel(ServiceSettings(model="tiny", max_photo_pixels=100_000))
 
 
 @pytest.fixture(scope="module")
@@ -338,13 +338,20 @@ def test_photos_from_the_web(model: ServedModel, photo: bytes, monkeypatch: pyte
         assert "http:// or https://" in reply.json()["error"]["message"]
 
         # What follows needs an address that counts as public.
-        monkeypatch.setattr(web_photos, "is_public", lambda number: True)
+        monkeypatch.setattr(web_photos, "is_public", lambda host: True)
         expected = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS}).content
         for path in ("/a.png", "/moved"):
             assert ask(SEGMENT, json={"image_url": web.address + path, "labels": LABELS}).content == expected
         assert ask(SEGMENT, json={"image_url": f"{web.address}/large.png"}).status_code == 413
         for path in ("/missing", "/loop"):
             assert ask(SEGMENT, json={"image_url": web.address + path}).status_code == 422
+
+        # A redirect into a private network.
+        monkeypatch.setattr(web_photos, "is_public", lambda host: host != "127.0.0.2")
+        pages["/inside"] = web.address.replace("127.0.0.1", "127.0.0.2") + "/a.png"
+        web.asked.clear()
+        reply = ask(SEGMENT, json={"image_url": f"{web.address}/inside"})
+        assert (reply.status_code, web.asked) == (422, ["/inside"])
 
 
 @pytest.mark.parametrize(

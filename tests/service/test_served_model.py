@@ -24,7 +24,7 @@ VOCABULARIES: list[list[Label] | None] = [["star", "moon", "ground"], None, [["s
 
 @pytest.fixture
 def model() -> ServedModel:
-    return ServedModel(ServiceSettings(kept_vocabularies=3))
+    return ServedModel(ServiceSettings(model="tiny", kept_vocabularies=3))
 
 
 def request(seed: int, labels: list[Label] | None, size: int = 128) -> SegmentRequest:
@@ -152,3 +152,9 @@ def test_settings_are_checked(tmp_path: object) -> None:
     for wrong in ({"max_waiting": 0}, {"timeout": -1.0}, {"replicas": 0}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ServiceSettings(**wrong)
+
+
+def test_a_model_without_classes_asks_for_labels(model: ServedModel) -> None:
+    model.network.config.vocabulary_digest = None
+    (refusal,) = model.segment([model.prepare(request(0, None))])
+    assert refusal.status == 422 and "give labels" in refusal.message

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
@@ -82,7 +82,7 @@ def running_service(log: Path, *options: str) -> Iterator[Service]:
                 raise
 
 
-def wait_for(condition: object, seconds: float = START_SECONDS) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "It did not happen in time."
@@ -107,7 +107,7 @@ def test_nobody_gets_the_answer_of_another(service: Service) -> None:
     vocabularies = [[*words[index : index + 2 + index % 3], "ground"] for index in range(16)]
     photos = [photo_of(seed) for seed in range(16)]
     # As each would be computed alone, by another process.
-    model = ServedModel(ServiceSettings())
+    model = ServedModel(ServiceSettings(model="tiny"))
     requests = [
         SegmentRequest(photo, labels, None, None, "json") for photo, labels in zip(photos, vocabularies, strict=True)
     ]
