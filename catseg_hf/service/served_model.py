@@ -153,6 +153,8 @@ class ServedModel:
 
     def _embed(self, labels: list[Label] | None) -> torch.Tensor:
         if labels is None:
+            if self.network.config.vocabulary_digest is None:
+                raise ValueError("This model has no classes of its own: send `labels`.")
             return self.network.model.resolve_text_embeds()
         return embed_labels(self.network, self.processor, labels)
 

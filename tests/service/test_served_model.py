@@ -157,4 +157,4 @@ def test_settings_are_checked(tmp_path: object) -> None:
 def test_a_model_without_classes_asks_for_labels(model: ServedModel) -> None:
     model.network.config.vocabulary_digest = None
     (refusal,) = model.segment([model.prepare(request(0, None))])
-    assert refusal.status == 422 and "give labels" in refusal.message
+    assert refusal.status == 422 and "send `labels`" in refusal.message
