@@ -65,7 +65,7 @@ def read_photo(name: str) -> Image.Image:
         ValueError: If it has too many bytes or pixels.
     """
     if name == STDIN:
-        return decode_photo(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")))
+        return decode_photo(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")), MAX_PIXELS)
     if is_url(name):
         # Some servers refuse clients that do not say who they are.
         request = Request(name, headers={"User-Agent": "catseg-hf"})
@@ -74,9 +74,9 @@ def read_photo(name: str) -> Image.Image:
                 content = _read_capped(response, "The file")
         except HTTPException as error:  # which is no OSError
             raise OSError(f"its server does not answer as it should: {error!r}") from error
-        return decode_photo(BytesIO(content))
+        return decode_photo(BytesIO(content), MAX_PIXELS)
     with open(name, "rb") as file:
-        return decode_photo(file)
+        return decode_photo(file, MAX_PIXELS)
 
 
 def _read_capped(stream: BinaryIO, what: str) -> bytes:
@@ -92,12 +92,12 @@ def _read_capped(stream: BinaryIO, what: str) -> bytes:
     return b"".join(parts)
 
 
-def decode_photo(file: BinaryIO, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_photo(file: BinaryIO, max_pixels: int) -> Image.Image:
     """Decodes a photo as the model sees it.
 
     Args:
         file (`BinaryIO`): Its bytes.
-        max_pixels (`int`, *optional*): Largest height times width; larger photos are refused before they are decoded.
+        max_pixels (`int`): Largest height times width; larger photos are refused before they are decoded.
 
     Returns:
         `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white.

@@ -220,11 +220,12 @@ def convert_tensors(
         key: converted[key].to(dtype if converted[key].is_floating_point() else converted[key].dtype).contiguous()
         for key in plan.shapes
     }
-    sources = {move.target: move.source for move in plan.moves}
     for key, tensor in state_dict.items():
         if not torch.isfinite(tensor).all():
+            sources = [move.source for move in plan.moves if move.target == key]
+            source = next((name for name in sources if not torch.isfinite(tensors[name].to(tensor.dtype)).all()), key)
             raise ConversionError(
-                f"{sources.get(key, key)!r} holds numbers that are not finite in {str(dtype).removeprefix('torch.')}: "
+                f"{source!r} holds numbers that are not finite in {str(dtype).removeprefix('torch.')}: "
                 "the checkpoint is damaged, its training failed, or its weights are too large for that type."
             )
     return state_dict

@@ -101,7 +101,7 @@ def test_convert(attempts: Attempts, dice: random.Random, place: Path, tiny_chec
 
 
 def test_convert_to_original(attempts: Attempts, dice: random.Random, place: Path) -> None:
-    """`catseg convert --to-original` with too little room, then with enough"""
+    """`catseg convert` back to the original's names with too little room, then with enough"""
 
     def command(output: Path) -> list[object]:
         return ["catseg", "convert", "--to-original", "model", output / "model.pth"]
