@@ -36,10 +36,11 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 demo: .venv/installed
 	$(BIN)/python examples/demo.py $(if $(LABELS),"$(LABELS)")
 
-# One thread per worker: two workers with a core each are faster than one with two. torchao is kept apart, since beside a
-# CPU build of torch it complains at each loading of a model.
+# One thread per worker: two workers with a core each are faster than one with two. Ray takes all cores, so its tests run
+# one after the other. torchao is kept apart, since beside a CPU build of torch it complains at each loading of a model.
 test: .venv/installed-all
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/int8 $(BIN)/python -m pytest tests/test_tiny.py -k int8
 
 # The lowest versions that pyproject.toml allows, in an environment of their own (on Linux, 8 GB with the CUDA libraries).

@@ -16,18 +16,21 @@ FLOORS = [
     {"annotations", "conversion", "large_images", "scenes"},
     {"evaluation", "hub", "training"},
     {"app"},
-    {"service"},
+    {"fleet", "service"},
     {"cli"},
 ]
 # The scenes of catseg-tiny are measured with the confusion matrix.
 SAME_OR_ABOVE = {("scenes", "evaluation")}
 # Short methods of the classes that import inside: `from_original`, `from_clip_pretrained`, cards of pushed models.
-# And the command of the conversion, which also publishes.
+# And two commands: the conversion's also publishes, and that of photos hands them to a fleet.
 UPWARD = {
     ("modeling_catseg", "conversion"),
     ("modeling_catseg", "cards"),
     ("processing_catseg", "cards"),
     ("conversion.command", "hub"),
+    ("app.segment_command", "fleet"),
+    ("app.segment_command", "fleet.segment_fleet"),
+    ("app.segment_command", "fleet.worker"),
 }
 
 

@@ -67,8 +67,7 @@ class AnnotationFiles:
         """
         with self._lock:
             if self.folder is not None and not self._has_begun:
-                self._begin(result.names)
-                self._has_begun = True
+                self.begin(result.names)
         first = self.kinds[0]
         photo = result.annotate(self.options, self._file_name(result.name, first, targets[first]))
         for kind in self.kinds:
@@ -107,8 +106,15 @@ class AnnotationFiles:
             else:
                 annotations.merge_label_studio(pieces, file)
 
-    def _begin(self, names: Sequence[str]) -> None:
-        """Records classes and shapes; what was recorded before must be the same."""
+    def begin(self, names: Sequence[str]) -> None:
+        """Records classes and shapes; what was recorded before must be the same. The first photo does it otherwise.
+
+        Args:
+            names (`Sequence[str]`): What the classes are called.
+
+        Raises:
+            ValueError: If the folder holds annotations of other classes.
+        """
         content = {"labels": list(names), "shapes": self.options.shapes}
         records = {kind: self._record(kind) for kind in self.kinds if kind != "geojson"}
         found = {kind: json.loads(path.read_text(encoding="utf-8")) for kind, path in records.items() if path.is_file()}
@@ -127,6 +133,7 @@ class AnnotationFiles:
             record.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(record) as unfinished:
                 unfinished.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        self._has_begun = True
 
     def _record(self, kind: str) -> Path:
         return self.folder / PIECES / f"{kind}.json"

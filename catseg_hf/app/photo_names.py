@@ -102,7 +102,7 @@ def _found(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Ite
             path = Path(os.path.abspath(name))
             yield _Found(name, path.parent, Path(path.name))
         elif os.path.isdir(name):
-            paths = list(_photos_in(Path(name), output))
+            paths = list(photos_in(Path(name), output))
             for path in paths:
                 yield _Found(str(path), Path(os.path.abspath(name)), path.relative_to(name))
             if not paths:
@@ -111,8 +111,16 @@ def _found(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Ite
             problems[name] = "there is no such file or folder."
 
 
-def _photos_in(folder: Path, output: Path) -> Iterator[Path]:
-    """Photos below a folder in alphabetical order, without hidden files and without earlier results."""
+def photos_in(folder: Path, output: Path) -> Iterator[Path]:
+    """Photos below a folder in alphabetical order, without hidden files and without earlier results.
+
+    Args:
+        folder (`Path`): The folder.
+        output (`Path`): The folder of results, which is not searched.
+
+    Returns:
+        An iterator over their paths.
+    """
     results = os.path.realpath(output)
     for place, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(
@@ -137,4 +145,4 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
-__all__ = ["PHOTO_ENDINGS", "STDIN", "is_url", "named_photos"]
+__all__ = ["PHOTO_ENDINGS", "STDIN", "is_url", "named_photos", "photos_in"]

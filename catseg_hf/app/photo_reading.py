@@ -3,11 +3,11 @@
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from http.client import HTTPException
 from io import BytesIO
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.request import Request, urlopen
 
 from PIL import Image, UnidentifiedImageError
@@ -38,17 +38,28 @@ def read_photos(
         An iterator over each photo with its picture.
     """
 
-    def read(photo: Photo) -> Image.Image | str:
-        try:
-            return read_photo(photo.name)
-        except Exception as error:  # decoders raise errors of all kinds on damaged files
-            return f"cannot be read as a picture: {error or type(error).__name__}"
-
-    for photo, picture in zip(photos, in_order(read, photos, num_workers), strict=True):
+    pictures = in_order(lambda photo: picture_or_reason(read_photo, photo.name), photos, num_workers)
+    for photo, picture in zip(photos, pictures, strict=True):
         if isinstance(picture, str):
             problems[photo.name] = picture
         else:
             yield photo, picture
+
+
+def picture_or_reason(read: Callable[..., Image.Image], *arguments: Any) -> Image.Image | str:
+    """Reads a picture.
+
+    Args:
+        read (`Callable`): What reads it.
+        arguments: Its arguments.
+
+    Returns:
+        `PIL.Image.Image | str`: The picture, or why it cannot be read.
+    """
+    try:
+        return read(*arguments)
+    except Exception as error:  # decoders raise errors of all kinds on damaged files
+        return f"cannot be read as a picture: {error or type(error).__name__}"
 
 
 def read_photo(name: str) -> Image.Image:
@@ -119,4 +130,4 @@ def decode_photo(file: BinaryIO, max_pixels: int) -> Image.Image:
         raise UnidentifiedImageError("it is none, or of a format that Pillow does not know.") from error
 
 
-__all__ = ["MAX_BYTES", "decode_photo", "read_photo", "read_photos"]
+__all__ = ["MAX_BYTES", "decode_photo", "picture_or_reason", "read_photo", "read_photos"]

@@ -17,6 +17,7 @@ from catseg_hf.app.devices import compile_model, pick_device, pick_dtype
 from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
+from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.hub import find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -70,17 +71,10 @@ class PhotoSegmenter:
         if labels is not None:
             labels = parse_labels(labels, "labels")
             text_embeds = embed_labels(model, processor, labels) if text_embeds is None else text_embeds
-        elif model.config.vocabulary_digest is None:
-            raise ValueError("The model has no vocabulary of its own: give labels.")
-        else:
-            labels = list(model.config.id2label.values())
         self.text_embeds = text_embeds
-        self.labels = list(labels)
+        self.labels = classes_of(model.config, labels, background)
         background = background if background is None else clean_text(background)
-        names = [label_name(label) for label in labels]
-        if background is not None and background not in names:
-            self.labels.append(background)
-            names.append(background)
+        names = [label_name(label) for label in self.labels]
         self.background_id = NO_CLASS if background is None else names.index(background)
 
     def prepare(self, photos: Sequence[tuple[Photo, Image.Image]]) -> PreparedPhotos:
@@ -161,6 +155,31 @@ class PhotoSegmenter:
         return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
 
 
+def classes_of(config: CatSegConfig, labels: Sequence[Label] | None, background: str | None) -> list[Label]:
+    """The classes of results.
+
+    Args:
+        config ([`CatSegConfig`]): Of the model.
+        labels (`Sequence[str | list[str]]`, *optional*): The classes; by default the model's own vocabulary.
+        background (`str`, *optional*): A class for pixels without one: one of the labels, or one more.
+
+    Returns:
+        `list[str | list[str]]`
+
+    Raises:
+        ValueError: If a label cannot be used, or there are none.
+    """
+    if labels is not None:
+        labels = parse_labels(labels, "labels")
+    elif config.vocabulary_digest is None:
+        raise ValueError("The model has no vocabulary of its own: give labels.")
+    else:
+        labels = list(config.id2label.values())
+    names = [label_name(label) for label in labels]
+    background = background if background is None else clean_text(background)
+    return [*labels, *([background] if background is not None and background not in names else [])]
+
+
 @torch.inference_mode()
 def embed_labels(
     model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label]
@@ -201,7 +220,7 @@ def segment_photos(
         An iterator over each photo with its segmentation.
     """
     num_problems = len(problems)
-    pictures = _batches(read_photos(photos, problems, num_workers), batch_size)
+    pictures = in_batches(read_photos(photos, problems, num_workers), batch_size)
     first = next(pictures, None)
     if first is None:
         return
@@ -217,7 +236,16 @@ def segment_photos(
                 bar.update()
 
 
-def _batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def in_batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Photos a few at a time.
+
+    Args:
+        photos (`Iterable`): The photos; taken as they are needed.
+        size (`int`): How many.
+
+    Returns:
+        An iterator over lists of so many; the last can be shorter.
+    """
     batch = []
     for photo in photos:
         batch.append(photo)
@@ -274,4 +302,13 @@ def load_segmenter(
     return PhotoSegmenter(*load_model(model, device, dtype, compiles=compiles), labels, **options)
 
 
-__all__ = ["PhotoSegmenter", "PreparedPhotos", "embed_labels", "load_model", "load_segmenter", "segment_photos"]
+__all__ = [
+    "PhotoSegmenter",
+    "PreparedPhotos",
+    "classes_of",
+    "embed_labels",
+    "in_batches",
+    "load_model",
+    "load_segmenter",
+    "segment_photos",
+]

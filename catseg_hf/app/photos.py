@@ -5,12 +5,18 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from catseg_hf.app import annotation_places
-from catseg_hf.app.outputs import ENDINGS
+from catseg_hf.app.outputs import ENDINGS, write_result
 from catseg_hf.app.photo_names import PHOTO_ENDINGS, STDIN, is_url, named_photos
+from catseg_hf.app.segmentation import Segmentation
+
+
+if TYPE_CHECKING:
+    from catseg_hf.app.annotation_files import AnnotationFiles
 
 
 # Of a single photo, in the current folder.
@@ -81,7 +87,7 @@ def find_photos(
     # Some file systems take capital and small letters for the same.
     originals = {os.path.realpath(name).casefold() for name, _ in named}
     for name, stem in named:
-        targets = {kind: _target(output, stem, kind, endings) for kind in formats}
+        targets = targets_of(stem, output, formats, endings)
         owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
         if owner is not None:
             problems[name] = f"its results would replace those of {owner}: segment it alone, or rename it."
@@ -123,10 +129,26 @@ def _single_photo(
     return [Photo(name, targets)], {}, output
 
 
-def _target(output: Path, stem: Path, kind: str, endings: Mapping[str, str]) -> Path:
-    if kind in endings:
-        return output / f"{stem}{endings[kind]}"
-    return annotation_places.target_in_folder(output, stem, kind)
+def targets_of(
+    stem: Path, output: Path, formats: Sequence[str], endings: Mapping[str, str] = ENDINGS
+) -> dict[str, Path]:
+    """Where the results of one of several photos go.
+
+    Args:
+        stem (`Path`): Of the photo, relative to the folder of results, without an ending.
+        output (`Path`): That folder.
+        formats (`Sequence[str]`): What to write.
+        endings (`Mapping[str, str]`, *optional*, defaults to [`ENDINGS`]): What follows a photo's name in its results.
+
+    Returns:
+        `dict[str, Path]`: By format.
+    """
+    return {
+        kind: output / f"{stem}{endings[kind]}"
+        if kind in endings
+        else annotation_places.target_in_folder(output, stem, kind)
+        for kind in formats
+    }
 
 
 def _check_ending(output: Path, kind: str, map_ending: str) -> None:
@@ -138,6 +160,24 @@ def _check_ending(output: Path, kind: str, map_ending: str) -> None:
     known = Image.registered_extensions().get(output.suffix.lower())
     if known not in Image.SAVE:
         raise ValueError(f"--output {output} has no ending of a picture format: use .png, .jpg or .webp.")
+
+
+def write_photo(photo: Photo, result: Segmentation, files: "AnnotationFiles | None" = None) -> None:
+    """Writes all results of a photo.
+
+    Args:
+        photo ([`Photo`]): The photo, with its targets.
+        result ([`Segmentation`]): Its segmentation.
+        files ([`AnnotationFiles`], *optional*): What writes the formats that hold annotations.
+
+    Raises:
+        OSError: If one cannot be written; those before are whole.
+    """
+    if files is not None:
+        files.write(result, photo.targets)
+    for kind, path in photo.targets.items():
+        if files is None or kind not in files.kinds:
+            write_result(result, kind, path)
 
 
 def is_one_photo(inputs: Sequence[str]) -> bool:
@@ -152,4 +192,4 @@ def is_one_photo(inputs: Sequence[str]) -> bool:
     return len(set(inputs)) == 1 and not os.path.isdir(inputs[0])
 
 
-__all__ = ["Photo", "find_photos", "is_one_photo"]
+__all__ = ["Photo", "find_photos", "is_one_photo", "targets_of", "write_photo"]

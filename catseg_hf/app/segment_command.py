@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,8 +20,11 @@ from catseg_hf.app.annotation_options import (
 )
 from catseg_hf.app.options import MODEL_HELP, Compile, WeightType
 from catseg_hf.app.segment_kinds import (
+    Address,
     Bands,
+    Engine,
     Every,
+    ImageColumn,
     Native,
     Overlap,
     Scale,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 
 # Formats that say how sure the model is.
-SCORED = {"rle", "json", "coco", "label-studio", "geojson"}
+SCORED = {"rle", "json", "coco", "label-studio", "geojson", "parquet"}
 
 
 class Format(str, Enum):
@@ -56,6 +59,7 @@ class Format(str, Enum):
     LABEL_STUDIO = "label-studio"
     CVAT = "cvat"
     GEOJSON = "geojson"
+    PARQUET = "parquet"
 
 
 Inputs = Annotated[
@@ -96,7 +100,7 @@ Formats = Annotated[
         help="overlay: a picture with a legend. label-map: a PNG of class numbers, 255 for none. masks: a folder "
         "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. coco, yolo, "
         "label-studio, cvat and geojson: annotations for other tools, of a folder in one file where the format has "
-        "that. Give the option again for several formats: --output names the first, the others lie beside it.",
+        "that. parquet: with --engine ray, a data set of run lengths. Give the option again for several formats: --output names the first, the others lie beside it.",
         show_default="overlay",
     ),
 ]
@@ -145,6 +149,9 @@ def segment(
     value_range: ValueRange = None,
     every: Every = 1,
     smooth: Smooth = 0.0,
+    engine: Engine = "process",
+    address: Address = None,
+    image_column: ImageColumn = "image",
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
 
@@ -161,9 +168,18 @@ def segment(
     shape_options |= {"shapes": shapes, "each": each}
     large = {"tile": tile, "scale": scale, "overlap": overlap, "bands": bands, "value_range": value_range}
     video = {"every": every, "smooth": smooth}
-    are_videos = check_kind(inputs, native, large, video, {**shape_options, "image_url": image_url})
+    fleet = {"address": address, "image_column": image_column}
+    annotations = {**shape_options, "image_url": image_url}
+    are_videos = check_kind(inputs, native, engine, large, video, annotations, fleet)
     options = {"threshold": threshold, "background": background, "need_scores": bool(SCORED & {*kinds})}
     options["compiles"] = compile
+    if engine == "ray":
+        job = {"model": model, "device": device, "dtype": dtype, "labels": classes, "kinds": kinds, "options": options}
+        job |= {"output": output or Path("segmented"), "annotation_options": shape_options, "image_url": image_url}
+        job |= {"batch_size": batch_size, "num_workers": num_workers, "skips_existing": skip_existing}
+        return _segment_on_ray(inputs, {**job, "image_column": image_column}, address)
+    if "parquet" in kinds:
+        raise ValueError("--format parquet goes with --engine ray only.")
 
     def load() -> "PhotoSegmenter":
         return load_segmenter(model, device, dtype, classes, **options)
@@ -199,6 +215,15 @@ def segment(
         raise ValueError(problem_list(problems))
 
 
+def _segment_on_ray(inputs: list[str], job: dict[str, Any], address: str | None) -> None:
+    try:
+        from catseg_hf.fleet.segment_fleet import segment_fleet
+        from catseg_hf.fleet.worker import Job
+    except ImportError as error:
+        raise ValueError('--engine ray needs Ray: pip install "catseg-hf[serve]"') from error
+    segment_fleet(inputs, Job(**job), address)
+
+
 def write_results(
     segmented: "Iterable[tuple[Photo, Segmentation]]", num_workers: int = 0, files: "AnnotationFiles | None" = None
 ) -> "tuple[int, tuple[Photo, Segmentation] | None]":
@@ -217,7 +242,7 @@ def write_results(
         OSError: If a result cannot be written: names photo and file, and how many are whole.
     """
     from catseg_hf.app.background import in_order
-    from catseg_hf.app.outputs import write_result
+    from catseg_hf.app.photos import write_photo
 
     done: list[str] = []  # which threads can add to at the same time
     last = None
@@ -225,11 +250,7 @@ def write_results(
     def write(photo_and_result: "tuple[Photo, Segmentation]") -> "tuple[Photo, Segmentation]":
         photo, result = photo_and_result
         try:
-            if files is not None:
-                files.write(result, photo.targets)
-            for kind, path in photo.targets.items():
-                if files is None or kind not in files.kinds:
-                    write_result(result, kind, path)
+            write_photo(photo, result, files)
         except OSError as error:
             advice = f"The results of {len(done)} photos before are whole; with --skip-existing the command goes on."
             raise OSError(f"The results of {photo.name} cannot be written: {error} {advice}") from error

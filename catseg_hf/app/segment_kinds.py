@@ -1,9 +1,9 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Options of `catseg segment` for large images and for videos, and which of the two a command is about."""
+"""Options of `catseg segment` for large images, for videos and for a fleet, and which of these a command is about."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ UNSET = {
     "fill_holes": False,
     "shapes": "polygons",
     "each": "part",
+    "image_column": "image",
 }
 
 Native = Annotated[
@@ -61,6 +62,24 @@ Smooth = Annotated[
     ),
 ]
 
+Engine = Annotated[
+    Literal["process", "ray"],
+    typer.Option(
+        help="process: this one. ray: processes on all cores or GPUs, of this machine or a cluster, for any number of "
+        "photos: of one folder, one .txt list of paths and URLs, or Parquet files with an image column."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="With --engine ray: a Ray cluster: auto, host:6379 or ray://host:10001.",
+        show_default="a Ray of this machine",
+    ),
+]
+ImageColumn = Annotated[
+    str, typer.Option(help="With --engine ray, of Parquet files: the column with the photos' bytes.")
+]
+
 
 def is_video(name: str) -> bool:
     """Whether a file is a video, by its ending.
@@ -90,17 +109,20 @@ def given_options(options: dict[str, object]) -> list[str]:
 def check_kind(
     inputs: Sequence[str],
     native: bool,
+    engine: str,
     large: dict[str, object],
     video: dict[str, object],
     annotations: dict[str, object],
+    fleet: dict[str, object],
 ) -> bool:
     """Refuses options that would have no effect.
 
     Args:
         inputs (`Sequence[str]`): What is to be segmented.
         native (`bool`): The option `--native`.
-        large, video, annotations (`dict[str, object]`):
-            The other options of large images, of videos, and of annotations, which are of photos.
+        engine (`str`): The option `--engine`.
+        large, video, annotations, fleet (`dict[str, object]`):
+            The other options of large images, of videos, of annotations, which are of photos, and of `--engine ray`.
 
     Returns:
         `bool`: Whether the inputs are videos.
@@ -114,10 +136,13 @@ def check_kind(
     if native and videos:
         raise ValueError(f"--native is for large images, and {videos[0]} is a video: leave it out.")
     are_photos = not native and not videos
+    if engine == "ray" and not are_photos:
+        raise ValueError("--engine ray is for photos, and not for videos or --native: leave it out.")
     for options, applies, what in (
         (large, native, "--native"),
         (video, bool(videos), "a video"),
         (annotations, are_photos, "annotations of photos"),
+        (fleet, engine == "ray", "--engine ray"),
     ):
         given = given_options(options)
         if given and not applies:
@@ -126,8 +151,11 @@ def check_kind(
 
 
 __all__ = [
+    "Address",
     "Bands",
+    "Engine",
     "Every",
+    "ImageColumn",
     "Native",
     "Overlap",
     "Scale",

@@ -286,12 +286,12 @@ def test_too_many_and_too_slow(photo: bytes) -> None:
 def test_a_failure_shows_nothing_of_the_machine(photo: bytes) -> None:
     class FailingBackend(StuckBackend):
         async def segment(self, request: SegmentRequest) -> tuple[bytes, int]:
-            raise RuntimeError("/home/somebody/model.safetensors")
+            raise RuntimeError("/srv/models/model.safetensors")
 
     web = client(ServiceSettings(), FailingBackend())
     reply = web.post(SEGMENT, files={"image": photo})
     assert (reply.status_code, reply.json()["error"]["code"]) == (500, "internal")
-    assert "home" not in reply.text
+    assert "srv" not in reply.text
     assert 'catseg_requests_total{status="500"} 1.0' in web.get("/metrics").text
 
 

@@ -31,10 +31,10 @@ from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 
-# One after the other: each Ray takes all cores.
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-START_SECONDS = 120
+# On a slow machine.
+START_SECONDS = 240
 REPLICA = "ServeReplica:catseg:CatSegModel"
 
 
@@ -87,6 +87,10 @@ def wait_for(condition: Callable[[], object], seconds: float = START_SECONDS) ->
     while not condition():
         assert time.monotonic() < end, "It did not happen in time."
         time.sleep(0.2)
+
+
+def waiting(service: Service) -> int:
+    return int(float(re.search(r"requests_waiting ([\d.]+)", httpx.get(f"{service.address}/metrics").text)[1]))
 
 
 def photo_of(seed: int, size: int = 128) -> bytes:
@@ -192,12 +196,17 @@ def test_a_signal_finishes_what_runs(tmp_path: Path, number: signal.Signals) -> 
         expected = service.ask(photo, "star, ground").content
         with ThreadPoolExecutor(6) as callers:
             replies = [callers.submit(service.ask, photo, "star, ground") for _ in range(6)]
-            wait_for(lambda: re.search(r"requests_waiting [3-6]", httpx.get(f"{service.address}/metrics").text))
+            wait_for(lambda: waiting(service) >= 3)
+            inside = waiting(service)
             if number == signal.SIGINT:  # a terminal sends it to all processes
                 os.killpg(service.process.pid, number)
             else:
                 service.process.send_signal(number)
-            assert [reply.result().content for reply in replies] == [expected] * 6
+            answers = [reply.result() for reply in replies]
+        # All that were inside are answered; those that came too late are told so.
+        assert sum(answer.content == expected for answer in answers) >= inside >= 3
+        late = [answer for answer in answers if answer.content != expected]
+        assert all(answer.status_code == 503 and "about to end" in answer.text for answer in late)
         assert service.process.wait(60) == 0
     assert "Finishing what runs" in log.read_text()
     assert "Traceback" not in log.read_text()

@@ -1,0 +1,230 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""`catseg segment --engine ray`: photos of a source go to the workers of a fleet, and what these report is kept."""
+
+import itertools
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import typer
+from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayTaskError
+from tqdm.auto import tqdm
+
+from catseg_hf.app import annotation_places
+from catseg_hf.app.annotation_options import annotation_files
+from catseg_hf.app.photo_segmenter import classes_of
+from catseg_hf.app.photos import targets_of
+from catseg_hf.app.ray_session import ray_session
+from catseg_hf.app.segmentation import label_name
+from catseg_hf.configuration_catseg import CatSegConfig
+from catseg_hf.fleet.parquet_results import SCHEMA, ParquetResults
+from catseg_hf.fleet.shared_names import Names
+from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
+from catseg_hf.fleet.worker import ITEMS, Job, Worker
+from catseg_hf.hub import find_model
+
+
+# Least and most photos that a worker gets at once: few, where there are few, so that all are busy to the end. Of rows
+# of Parquet more, since what lies before them in their row group is read as well.
+FILES_TOGETHER, ROWS_TOGETHER = (1, 64), (16, 256)
+PORTIONS_PER_WORKER = 20
+SHOWN_PROBLEMS = 20
+PROBLEMS = "problems.jsonl"
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def segment_fleet(inputs: Sequence[str], job: Job, address: str | None = None) -> None:
+    """Segments all photos of a source, and says what came of it.
+
+    Args:
+        inputs (`Sequence[str]`): As [`find_source`] takes them.
+        job ([`Job`]): What is done with each.
+        address (`str`, *optional*): As [`ray_session`] takes it.
+
+    Raises:
+        OSError: If results cannot be written.
+        ValueError: If an argument cannot be used, or a photo could not be segmented.
+        typer.Exit: If the user interrupts, with code 130.
+    """
+    if job.device not in DEVICES:
+        raise ValueError(f"--device {job.device}: with --engine ray, which shares out the GPUs, {', '.join(DEVICES)}.")
+    if "parquet" in job.kinds and len(job.kinds) > 1:
+        raise ValueError("--format parquet is a data set of its own: leave out the other formats.")
+    # Workers may have another current folder.
+    job = replace(job, output=job.output.absolute(), model=_full_model(job.model))
+    source = find_source(list(inputs), job.output, job.image_column)
+    if isinstance(source, ParquetFiles) and "label-studio" in job.kinds and job.image_url is None:
+        raise ValueError("Label Studio finds photos by their addresses, which rows of Parquet have not: --image-url.")
+    names = _class_names(job)
+    files = annotation_files(job.kinds, job.annotation_options, job.output, job.image_url, job.skips_existing)
+    results = None
+    if job.kinds == ["parquet"]:
+        wanted = ("model", "dtype", "threshold", "background")
+        made_with = {"labels": names, **{name: getattr(job, name, job.options.get(name)) for name in wanted}}
+        results = ParquetResults(job.output, made_with, job.skips_existing)
+    if files is not None:
+        files.begin(names)
+    counts = _Counts(job.output / PROBLEMS)
+    with ray_session(address):
+        try:
+            _run(source, job, results, counts)
+        except KeyboardInterrupt:
+            typer.echo(f"Interrupted after {counts.num_done} photos. With --skip-existing it goes on.", err=True)
+            raise typer.Exit(130) from None
+    if files is not None:
+        files.finish()
+    skipped = f", {counts.num_skipped} were there already" if counts.num_skipped else ""
+    plural = "s"[: counts.num_done != 1]
+    typer.echo(f"Wrote the results of {counts.num_done} photo{plural} to {job.output}{skipped}")
+    counts.raise_problems()
+
+
+class _Counts:
+    """What became of the photos; problems go into a file, since there may be any number.
+
+    Args:
+        path (`Path`): That file; it is there only if there are problems.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.first, self.num_problems = path, {}, 0
+        self.num_done = self.num_skipped = 0
+        path.unlink(missing_ok=True)  # of an earlier run
+
+    def add_problems(self, problems: dict[str, str]) -> None:
+        if not problems:
+            return
+        self.num_problems += len(problems)
+        self.first.update(itertools.islice(problems.items(), max(0, SHOWN_PROBLEMS - len(self.first))))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            for name, reason in problems.items():
+                file.write(json.dumps({"name": name, "problem": reason}) + "\n")
+
+    def raise_problems(self) -> None:
+        if not self.num_problems:
+            return
+        lines = [f"{name}: {reason}" for name, reason in self.first.items()]
+        title = f"{self.num_problems} photos could not be segmented, listed in {self.path}:"
+        more = [f"and {self.num_problems - len(lines)} more"] if self.num_problems > len(lines) else []
+        raise ValueError("\n  ".join([title.replace("1 photos", "1 photo"), *lines, *more]))
+
+
+def _full_model(name: str) -> str:
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
+
+
+def _class_names(job: Job) -> list[str]:
+    config = CatSegConfig.from_pretrained(find_model(job.model))
+    return [label_name(label) for label in classes_of(config, job.labels, job.options.get("background"))]
+
+
+def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None, counts: _Counts) -> None:
+    """Lists the photos, hands them out, and takes the reports, in any order."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    has_gpu = job.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
+    if job.device == "cuda" and not has_gpu:
+        raise ValueError("--device cuda: Ray knows of no GPU.")
+    num_workers = max(1, int(ray.cluster_resources().get("GPU" if has_gpu else "CPU", 1)))
+    problems: dict[str, str] = {}
+    blocks, num_photos = [], 0
+    for block in _blocks(_checked(source, job, problems), num_workers, isinstance(source, ParquetFiles)):
+        if results is not None:
+            left = block.filter(pa.array([name not in results.done for name in block["image_id"].to_pylist()]))
+            counts.num_skipped += block.num_rows - left.num_rows
+            block = left
+        counts.add_problems(problems)
+        problems.clear()
+        num_photos += block.num_rows
+        if block.num_rows:
+            blocks.append(ray.put(block))
+    counts.add_problems(problems)
+    if not blocks:
+        return
+    job = replace(job, device="cuda" if has_gpu else "cpu", num_workers=job.num_workers if has_gpu else 1)
+    reports = ray.data.from_arrow_refs(blocks).map_batches(
+        Worker,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        batch_format="pyarrow",
+        zero_copy_batch=True,
+        compute=ActorPoolStrategy(size=min(num_workers, len(blocks))),
+        num_cpus=1,
+        num_gpus=1 if has_gpu else 0,
+    )
+    with tqdm(total=num_photos, unit="photo", disable=None) as bar, results or nullcontext():
+        try:
+            for report in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                _take(report, results, counts)
+                bar.update(report.num_rows)
+        except RayTaskError as error:
+            cause = error.cause if isinstance(error.cause, OSError | ValueError) else error
+            raise cause from error
+
+
+def _take(report: pa.Table, results: ParquetResults | None, counts: _Counts) -> None:
+    reasons = report["problem"].to_pylist()
+    problems = {name: why for name, why in zip(report["name"].to_pylist(), reasons, strict=True) if why is not None}
+    num_there = report["was_there"].to_pylist().count(True)
+    if results is not None:
+        results.add(report.filter(report["image_id"].is_valid()).select(SCHEMA.names))
+    counts.add_problems(problems)
+    counts.num_skipped += num_there
+    counts.num_done += report.num_rows - num_there - len(problems)
+
+
+def _checked(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -> Iterator[Item]:
+    """The photos whose results have files of their own; of the others the reason is noted."""
+    # Tools of YOLO find labels by the photo's name without its ending.
+    keep_endings = "yolo" not in job.kinds
+    if job.kinds == ["parquet"]:
+        yield from source.items(keep_endings, problems)
+        return
+
+    def targets(item: Item) -> list[str]:
+        return [str(path) for path in targets_of(Path(item.stem), job.output, job.kinds).values()]
+
+    shared = Names((target for item in source.items(keep_endings, {}) for target in targets(item)), repeated=True)
+    owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(job.output, job.kinds)}
+    of_all = Names(owners)
+    for item in source.items(keep_endings, problems):
+        places = targets(item)
+        critical = [place.casefold() for place in places if place in shared or place in of_all]
+        owner = next((owners[place] for place in critical if place in owners), None)
+        if owner is not None:
+            problems[item.name] = f"its results would replace those of {owner}: segment it alone, or rename it."
+            continue
+        owners.update(dict.fromkeys(critical, item.name))
+        yield item
+
+
+def _blocks(items: Iterable[Item], num_workers: int, are_rows: bool) -> Iterator[pa.Table]:
+    """Items as a worker gets them: small portions first, so that few photos keep all busy; of rows one row group."""
+    smallest, largest = ROWS_TOGETHER if are_rows else FILES_TOGETHER
+    block: list[Item] = []
+    num_before = 0
+    for item in items:
+        most = min(largest, smallest + num_before // (PORTIONS_PER_WORKER * num_workers))
+        if block and (len(block) >= most or (item.file, item.group) != (block[0].file, block[0].group)):
+            yield _table(block)
+            block = []
+        block.append(item)
+        num_before += 1
+    if block:
+        yield _table(block)
+
+
+def _table(items: list[Item]) -> pa.Table:
+    return pa.Table.from_pylist([item._asdict() for item in items], ITEMS)
+
+
+__all__ = ["segment_fleet"]

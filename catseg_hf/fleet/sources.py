@@ -1,0 +1,229 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Where a fleet finds its photos: a folder, Parquet files or a list; named one after the other, never all at a time."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from catseg_hf.app.photo_names import PHOTO_ENDINGS, is_url, photos_in
+from catseg_hf.fleet.shared_names import Names
+
+
+class Item(NamedTuple):
+    """A photo that is to be segmented.
+
+    Args:
+        name (`str`): Its path or URL; of a row of Parquet, that of its results.
+        image_id (`str`): What it is called in a data set of results: its path in its folder, or its line of a list.
+        stem (`str`): Path of its results in their folder, without an ending.
+        file (`str`, *optional*): The Parquet file that holds it.
+        group, row (`int`): Its row group there, and its row in that.
+    """
+
+    name: str
+    image_id: str
+    stem: str
+    file: str | None = None
+    group: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class Files:
+    """Photos that are files.
+
+    Args:
+        path (`Path`): A folder, with all that is in it, or a text file with a path or URL in each line.
+        output (`Path`): The folder of results, which is not searched.
+    """
+
+    path: Path
+    output: Path
+
+    def items(self, keep_endings: bool, problems: dict[str, str]) -> Iterator[Item]:
+        """Names all photos, each once.
+
+        A result is called after its photo, without the ending, in the same subfolders: of the folder, or, in a list,
+        of the last folder that all its photos share. Photos that differ only in their ending keep it.
+
+        Args:
+            keep_endings (`bool`):
+                Whether photos that differ only in their ending keep it; else only the first of them is segmented.
+            problems (`dict[str, str]`): Gets the reason, by name, for each that cannot be.
+
+        Returns:
+            An iterator over the photos; which names occur more than once is found out before.
+        """
+        shared = Names((str(_stem(path)) for _, path in self._paths()), repeated=True)
+        seen: dict[Path, str] = {}
+        output, is_folder = Path(os.path.abspath(self.output)), self.path.is_dir()
+        for name, path in self._paths():
+            if not is_url(name) and output in Path(_full(name)).parents:
+                problems[name] = "it lies in the folder of results: name another --output."
+                continue
+            stem = _stem(path)
+            if str(stem) in shared:
+                key = path if keep_endings else Path(str(stem).casefold())
+                if key in seen:
+                    if _full(seen[key]) != _full(name):
+                        problems[name] = f"its results would replace those of {seen[key]}: rename it."
+                    continue
+                seen[key] = name
+                stem = path if keep_endings else stem
+            yield Item(name, path.as_posix() if is_folder else name, str(stem))
+
+    def _paths(self) -> Iterator[tuple[str, Path]]:
+        """Each photo, and where its results go but for their endings."""
+        if self.path.is_dir():
+            for path in photos_in(self.path, self.output):
+                yield str(path), path.relative_to(self.path)
+            return
+        shared = self._shared_folder()
+        for name in self._lines():
+            yield name, _place(name).relative_to(shared)
+
+    def _shared_folder(self) -> str:
+        shared: str | None = None
+        for name in self._lines():
+            folder = str(_place(name).parent)
+            shared = folder if shared is None else os.path.commonpath([shared, folder])
+        return shared or "/"
+
+    def _lines(self) -> Iterator[str]:
+        # File names need not be UTF-8.
+        with self.path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            yield from (line.strip() for line in file if line.strip())
+
+
+@dataclass(frozen=True)
+class ParquetFiles:
+    """Photos in a column of Parquet files, as bytes or as the `Image` of `datasets`.
+
+    Args:
+        path (`Path`): A file, or a folder with all that are in it.
+        column (`str`): The column.
+    """
+
+    path: Path
+    column: str
+
+    def items(self, keep_endings: bool, problems: dict[str, str]) -> Iterator[Item]:
+        """Names all rows: `train-00000/17` is row 17, from 0, of `train-00000.parquet`.
+
+        Args:
+            keep_endings (`bool`): Without effect.
+            problems (`dict[str, str]`): Gets the reason, by name, for each file that is not Parquet.
+
+        Returns:
+            An iterator over the rows.
+
+        Raises:
+            ValueError: If a file has no such column, or it holds no pictures.
+        """
+        folder = self.path if self.path.is_dir() else self.path.parent
+        for path in _parquet_in(self.path):
+            try:
+                file = pq.ParquetFile(path)
+            except (OSError, pa.ArrowInvalid) as error:
+                problems[str(path)] = f"cannot be read as Parquet: {error}"
+                continue
+            with file:
+                self._check_column(path, file.schema_arrow)
+                stem = path.relative_to(folder).with_suffix("")
+                digits, number = len(str(max(0, file.metadata.num_rows - 1))), 0
+                for group in range(file.metadata.num_row_groups):
+                    for row in range(file.metadata.row_group(group).num_rows):
+                        name = f"{stem}/{number:0{digits}}"
+                        yield Item(name, name, name, str(path.resolve()), group, row)
+                        number += 1
+
+    def _check_column(self, path: Path, schema: pa.Schema) -> None:
+        if self.column not in schema.names:
+            raise ValueError(
+                f"{path} has no column {self.column!r}: name one of {', '.join(schema.names)} with --image-column."
+            )
+        kind = schema.field(self.column).type
+        if pa.types.is_struct(kind):  # the `Image` of `datasets`, beside a path
+            kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise ValueError(
+                f"{path} has {kind} in its column {self.column!r}, where the bytes of photos belong: name another "
+                "--image-column."
+            )
+
+
+def find_source(inputs: list[str], output: Path, column: str) -> Files | ParquetFiles:
+    """What a command line names.
+
+    Args:
+        inputs (`list[str]`): A folder of photos or of Parquet files, a Parquet file, or a list (`.txt`).
+        output (`Path`): The folder of results.
+        column (`str`): Of Parquet files, the one with the photos.
+
+    Returns:
+        [`Files`] or [`ParquetFiles`]
+
+    Raises:
+        ValueError: If it is something else, or results would lie among the photos.
+    """
+    wanted = "--engine ray works on one folder of photos or Parquet files, one Parquet file, or one .txt list of photos"
+    if len(inputs) > 1:
+        raise ValueError(f"{wanted}, and there are {len(inputs)}: write the paths of all photos into a list.")
+    path = Path(inputs[0])
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder. {wanted}.")
+    if output.is_file() or output.suffix.lower() in (*PHOTO_ENDINGS, ".json", ".parquet"):
+        raise ValueError(f"--output {output} must be a folder, as there are several photos: name one.")
+    if path.is_dir() and (output.resolve() == path.resolve() or output.resolve() in path.resolve().parents):
+        raise ValueError(f"--output {output} holds the photos themselves: name another folder.")
+    if path.is_dir():
+        has_photos = next(photos_in(path, output), None) is not None
+        has_parquet = next(_parquet_in(path), None) is not None
+        if has_photos and has_parquet:
+            raise ValueError(f"{path} holds both photos and Parquet files: name a folder with one of them.")
+        return ParquetFiles(path, column) if has_parquet else Files(path, output)
+    if path.suffix.lower() == ".parquet":
+        return ParquetFiles(path, column)
+    if path.suffix.lower() == ".txt":
+        return Files(path, output)
+    raise ValueError(f"{wanted}, not {path}: leave out --engine ray, or give its folder.")
+
+
+def _parquet_in(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for place, subfolders, names in os.walk(path):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(names) if name.lower().endswith(".parquet"))
+
+
+def _place(name: str) -> Path:
+    """Where a line of a list lies: files by their paths, what is on the web below its server."""
+    if not is_url(name):
+        return Path(_full(name))
+    address = urlsplit(name)
+    parts = [address.netloc, *PurePosixPath(unquote(address.path)).parts]
+    safe = (re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", part)[:150] for part in parts if part not in ("/", ".", ".."))
+    return Path("/", *safe)
+
+
+def _stem(path: Path) -> Path:
+    with suppress(ValueError):  # a server without a path
+        return path.with_suffix("")
+    return path
+
+
+def _full(name: str) -> str:
+    return name if is_url(name) else os.path.abspath(name)
+
+
+__all__ = ["Files", "Item", "ParquetFiles", "find_source"]
