@@ -3,6 +3,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     """
     # What runs here is nobody else's business.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What matters to a user is raised.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError as error:
@@ -32,13 +35,28 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     _check_answers(address)
     options = {"address": "local", "include_dashboard": False} if address is None else {"address": address}
     try:
-        ray.init(**options, logging_level="error", log_to_driver=False)
+        with _silent():
+            ray.init(**options, logging_level="error", log_to_driver=False)
     except ConnectionError as error:
         raise ValueError(f"There is no Ray at --address {address}: {error}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Ray's part in C++ writes to the terminal itself, such as that it was told to be quiet."""
+    sys.stderr.flush()
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
 
 
 def _check_answers(address: str | None) -> None:

@@ -100,7 +100,8 @@ Formats = Annotated[
         help="overlay: a picture with a legend. label-map: a PNG of class numbers, 255 for none. masks: a folder "
         "with a mask for each class. rle: COCO's results, as JSON. json: labels, scores, areas and boxes. coco, yolo, "
         "label-studio, cvat and geojson: annotations for other tools, of a folder in one file where the format has "
-        "that. parquet: with --engine ray, a data set of run lengths. Give the option again for several formats: --output names the first, the others lie beside it.",
+        "that. parquet: run lengths, with --engine ray. Give the option again for several formats: --output names the "
+        "first, the others lie beside it.",
         show_default="overlay",
     ),
 ]
@@ -163,7 +164,7 @@ def segment(
     classes = read_labels(labels, labels_file)
     if background is not None and threshold is None:
         raise ValueError("--background is the class of the pixels below --threshold: give that too.")
-    kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
+    kinds = _format_names(formats, engine)
     shape_options = {"min_area": min_area, "simplify": simplify, "fill_holes": fill_holes}
     shape_options |= {"shapes": shapes, "each": each}
     large = {"tile": tile, "scale": scale, "overlap": overlap, "bands": bands, "value_range": value_range}
@@ -178,8 +179,6 @@ def segment(
         job |= {"output": output or Path("segmented"), "annotation_options": shape_options, "image_url": image_url}
         job |= {"batch_size": batch_size, "num_workers": num_workers, "skips_existing": skip_existing}
         return _segment_on_ray(inputs, {**job, "image_column": image_column}, address)
-    if "parquet" in kinds:
-        raise ValueError("--format parquet goes with --engine ray only.")
 
     def load() -> "PhotoSegmenter":
         return load_segmenter(model, device, dtype, classes, **options)
@@ -213,6 +212,13 @@ def segment(
         typer.echo(f"{output} was there already")
     if problems:
         raise ValueError(problem_list(problems))
+
+
+def _format_names(formats: list[Format] | None, engine: str) -> list[str]:
+    kinds = [kind.value for kind in dict.fromkeys(formats or [Format.OVERLAY])]
+    if "parquet" in kinds and engine != "ray":
+        raise ValueError("--format parquet goes with --engine ray only.")
+    return kinds
 
 
 def _segment_on_ray(inputs: list[str], job: dict[str, Any], address: str | None) -> None:

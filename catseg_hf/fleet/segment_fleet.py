@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import ray
@@ -36,7 +35,7 @@ from catseg_hf.hub import find_model
 FILES_TOGETHER, ROWS_TOGETHER = (1, 64), (16, 256)
 PORTIONS_PER_WORKER = 20
 SHOWN_PROBLEMS = 20
-PROBLEMS = "problems.jsonl"
+PROBLEMS = "_problems.jsonl"  # readers of Parquet leave out what begins with an underscore
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -211,14 +210,12 @@ def _blocks(items: Iterable[Item], num_workers: int, are_rows: bool) -> Iterator
     """Items as a worker gets them: small portions first, so that few photos keep all busy; of rows one row group."""
     smallest, largest = ROWS_TOGETHER if are_rows else FILES_TOGETHER
     block: list[Item] = []
-    num_before = 0
-    for item in items:
+    for num_before, item in enumerate(items):
         most = min(largest, smallest + num_before // (PORTIONS_PER_WORKER * num_workers))
         if block and (len(block) >= most or (item.file, item.group) != (block[0].file, block[0].group)):
             yield _table(block)
             block = []
         block.append(item)
-        num_before += 1
     if block:
         yield _table(block)
 

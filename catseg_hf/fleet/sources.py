@@ -74,7 +74,9 @@ class Files:
                 key = path if keep_endings else Path(str(stem).casefold())
                 if key in seen:
                     if _full(seen[key]) != _full(name):
-                        problems[name] = f"its results would replace those of {seen[key]}: rename it."
+                        problems[name] = (
+                            f"its results would replace those of {seen[key]}: segment it alone, or rename it."
+                        )
                     continue
                 seen[key] = name
                 stem = path if keep_endings else stem

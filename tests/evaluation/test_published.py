@@ -12,9 +12,10 @@ import torch
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.conversion import PUBLISHED, convert_checkpoint
-from catseg_hf.conversion.released import FIGURES, RELEASED_FILE, published_figure
+from catseg_hf.conversion.released import FIGURES, RELEASED_FILE, published_figure, weights_digest
 from catseg_hf.datasets import SegmentationDataset, benchmarks, load_benchmark
 from catseg_hf.evaluation import Protocol, evaluate, load_evaluation, results_table
+from catseg_hf.evaluation.published import beside_published
 from tests.mini_datasets import write_mini_benchmark
 
 
@@ -39,9 +40,9 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentationData
     return load_benchmark("pascal_voc_20", tmp_path)
 
 
-def results_of(folder: Path, dataset: SegmentationDataset, *protocol: Any, **options: Any) -> dict[str, Any]:
+def results_of(folder: Path, dataset: SegmentationDataset, **options: Any) -> dict[str, Any]:
     model = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=options.pop("dtype", torch.float32)).eval()
-    return evaluate(model, CatSegProcessor.from_pretrained(folder), dataset, *protocol, **options).results
+    return evaluate(model, CatSegProcessor.from_pretrained(folder), dataset, **options).results
 
 
 def test_a_released_checkpoint_is_compared(released_folder: Path, dataset: SegmentationDataset, tmp_path: Path) -> None:
@@ -79,33 +80,40 @@ def test_a_descendant_is_not(released_folder: Path, dataset: SegmentationDataset
     assert results_of(tuned, dataset)["published"] is None
 
 
+def compared(folder: Path, dataset: SegmentationDataset, protocol: Protocol) -> dict[str, Any] | None:
+    """What stands beside an evaluation of the released weights that gave 90 %."""
+    digest = weights_digest(CatSegForSemanticSegmentation.from_pretrained(folder))
+    metrics = {"miou_present_in_ground_truth": 0.9}
+    return beside_published(str(folder), dataset, protocol, {"weights_sha256": digest}, len(dataset), metrics)
+
+
 @pytest.mark.parametrize("damaged", [None, "", "[]", "{}", '{"name": "base"}'])
 def test_without_a_readable_statement_nothing_is_claimed(
     damaged: str | None, released_folder: Path, dataset: SegmentationDataset, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
     shutil.copytree(released_folder, folder)
+    assert compared(folder, dataset, Protocol())["measured"] == 0.9
     if damaged is None:
         (folder / RELEASED_FILE).unlink()
     else:
         (folder / RELEASED_FILE).write_text(damaged)
-    assert results_of(folder, dataset)["published"] is None
+    assert compared(folder, dataset, Protocol()) is None
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"protocol": Protocol("whole")},
-        {"protocol": Protocol(shortest_edge=320)},
-        {"limit": 1},
-        {"dtype": torch.bfloat16},
-    ],
-)
+@pytest.mark.parametrize("protocol", [Protocol("whole"), Protocol(shortest_edge=320)])
+def test_another_protocol_is_not_compared(
+    protocol: Protocol, released_folder: Path, dataset: SegmentationDataset
+) -> None:
+    assert compared(released_folder, dataset, Protocol()) is not None
+    assert compared(released_folder, dataset, protocol) is None
+
+
+@pytest.mark.parametrize("options", [{"limit": 1}, {"dtype": torch.bfloat16}])
 def test_what_was_measured_otherwise_is_not_compared(
     options: dict[str, Any], released_folder: Path, dataset: SegmentationDataset
 ) -> None:
-    protocol = [options.pop("protocol")] if "protocol" in options else []
-    assert results_of(released_folder, dataset, *protocol, **options)["published"] is None
+    assert results_of(released_folder, dataset, **options)["published"] is None
 
 
 def test_an_incomplete_benchmark_is_not_compared(released_folder: Path, tmp_path: Path) -> None:
