@@ -242,9 +242,11 @@ class CatSegConfig(PreTrainedConfig):
         """Refuses impossible combinations of fields, with the reason (called by the strict dataclass)."""
         super().validate_architecture()
         self._validate_patches()
+        self._validate_clip()
         self._validate_guidance()
         self._validate_aggregator()
         self._validate_decoder()
+        self._validate_vocabulary()
         if not self.prompt_templates:
             raise ValueError('`prompt_templates` is empty: give at least one sentence, such as "a photo of a {}.".')
         for template in self.prompt_templates:
@@ -258,6 +260,11 @@ class CatSegConfig(PreTrainedConfig):
             raise ValueError(
                 f"CAT-Seg needs a CLIP with square images and patches, got `image_size={vision.image_size}` and "
                 f"`patch_size={patch_size}` in `clip_config.vision_config`: give one integer for each."
+            )
+        if min(self.image_size, vision.image_size, patch_size) < 1:
+            raise ValueError(
+                f"`image_size={self.image_size}`, and in `clip_config.vision_config` `image_size={vision.image_size}` "
+                f"and `patch_size={patch_size}`, must be positive."
             )
         if self.image_size % patch_size:
             raise ValueError(
@@ -277,10 +284,53 @@ class CatSegConfig(PreTrainedConfig):
                 f"`stem_channels={list(channels)}` must be multiples of 8: its group norms have 8 channels a group."
             )
 
+    def _validate_clip(self) -> None:
+        sizes = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers", "projection_dim")
+        towers = {
+            "text_config": (*sizes, "max_position_embeddings", "vocab_size"),
+            "vision_config": (*sizes, "num_channels"),
+        }
+        fields = [(f"clip_config.{tower}", name) for tower, names in towers.items() for name in names]
+        for place, name in [("clip_config", "projection_dim"), *fields]:
+            value = getattr(self.clip_config if place == "clip_config" else getattr(self.clip_config, place[12:]), name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` in `{place}` must be a positive integer, got {value!r}.")
+        for tower in towers:
+            config = getattr(self.clip_config, tower)
+            if config.hidden_size % config.num_attention_heads:
+                raise ValueError(
+                    f"`hidden_size={config.hidden_size}` in `clip_config.{tower}` must be a multiple of its "
+                    f"`num_attention_heads={config.num_attention_heads}`."
+                )
+            if not isinstance(config.layer_norm_eps, float) or config.layer_norm_eps <= 0:
+                raise ValueError(
+                    f"`layer_norm_eps` in `clip_config.{tower}` must be a positive number, got "
+                    f"{config.layer_norm_eps!r}."
+                )
+            if not isinstance(config.output_hidden_states, bool):
+                raise ValueError(
+                    f"`output_hidden_states` in `clip_config.{tower}` must be true or false, got "
+                    f"{config.output_hidden_states!r}."
+                )
+        end = self.clip_config.text_config.eos_token_id
+        if not isinstance(end, int) or end < 0:
+            raise ValueError(f"`eos_token_id` in `clip_config.text_config` must be a token's id, got {end!r}.")
+
+    def _validate_vocabulary(self) -> None:
+        for name in ("vocabulary_shape", "vocabulary_synonym_counts"):
+            value = getattr(self, name)
+            if value is not None and (not value or min(value) < 1):
+                raise ValueError(f"`{name}` must be positive integers, got {list(value)}.")
+        if self.vocabulary_shape is not None and len(self.vocabulary_shape) not in (3, 4):
+            raise ValueError(f"`vocabulary_shape` must be three or four integers, got {list(self.vocabulary_shape)}.")
+
     def _validate_aggregator(self) -> None:
         for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "window_size", "mlp_ratio"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        for name in ("appearance_guidance_size", "text_guidance_size"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be 0 or more, got {getattr(self, name)}.")
         for name in ("train_pooling_size", "inference_pooling_size"):
             self._validate_pair(name)
         if self.hidden_size % self.num_attention_heads:
@@ -344,6 +394,7 @@ class CatSegConfig(PreTrainedConfig):
                 f"`guidance_layers={list(self.guidance_layers)}` and `guidance_layer_channels="
                 f"{list(self.guidance_layer_channels)}` must have two entries each, one for each upsampling."
             )
+        self._validate_pair("guidance_layer_channels")
         if not all(0 <= layer < num_layers - 1 for layer in self.guidance_layers):
             raise ValueError(
                 f"`guidance_layers={list(self.guidance_layers)}` must be between 0 and {num_layers - 2}: this CLIP has "

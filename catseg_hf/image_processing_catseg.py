@@ -212,6 +212,9 @@ class _CatSegImageProcessorMixin:
         if self._auto_class is None:
             kwargs.pop("auto_map", None)  # of a repository with its own copy of the code, which this class is not
         super().__init__(**kwargs)
+        for name in ("do_sliding_window", "do_squash", "global_view", "do_resize", "do_rescale", "do_normalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"`{name}` must be true or false, got {getattr(self, name)!r}.")
         self._validate_preprocess_kwargs(**{name: getattr(self, name) for name in self._valid_kwargs_names})
 
     @one_thread_if_forked()
@@ -272,7 +275,7 @@ class _CatSegImageProcessorMixin:
 
     def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
         for name in ("shortest_edge", "longest_edge", "window", "stride", "image_size", "max_pixels"):
-            if not isinstance(kwargs[name], int) or kwargs[name] < 1:
+            if isinstance(kwargs[name], bool) or not isinstance(kwargs[name], int) or kwargs[name] < 1:
                 raise ValueError(f"`{name}` must be a positive integer, got {kwargs[name]!r}.")
         for name in ("pad_to_multiple", "backbone_size"):
             if kwargs[name] is not None and (not isinstance(kwargs[name], int) or kwargs[name] < 1):
@@ -288,7 +291,25 @@ class _CatSegImageProcessorMixin:
         if kwargs["score_function"] not in ("sigmoid", "softmax"):
             raise ValueError(f'`score_function` must be "sigmoid" or "softmax", got {kwargs["score_function"]!r}.')
         self._validate_geometry(**kwargs)
+        self._validate_values(**kwargs)
         super()._validate_preprocess_kwargs(**kwargs)
+
+    def _validate_values(self, **kwargs: Any) -> None:
+        """Refuses what would make other numbers of pixels than those that the model was trained on, or none at all."""
+        for name in ("image_mean", "image_std", "backbone_image_mean", "backbone_image_std"):
+            if kwargs[name] is None:
+                continue
+            given = kwargs[name] if isinstance(kwargs[name], list | tuple) else [kwargs[name]]
+            numbers = [v for v in given if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)]
+            is_right = len(given) in (1, 3) and len(numbers) == len(given)
+            if not is_right or (name.endswith("std") and min(given) <= 0):
+                what = "positive numbers" if name.endswith("std") else "numbers"
+                raise ValueError(f"`{name}` must be three {what}, or one for all channels, got {kwargs[name]!r}.")
+        factor = kwargs["rescale_factor"]
+        if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < math.inf:
+            raise ValueError(f"`rescale_factor` must be a positive number, such as 1/255, got {factor!r}.")
+        if isinstance(kwargs["resample"], bool):
+            raise ValueError(f"`resample` must be one of Pillow's resampling filters, got {kwargs['resample']!r}.")
 
     def _validate_geometry(self, shortest_edge: int, longest_edge: int, size: SizeDict, **kwargs: Any) -> None:
         if shortest_edge > longest_edge:

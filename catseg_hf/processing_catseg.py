@@ -201,6 +201,16 @@ class CatSegProcessor(ProcessorMixin):
                 f"Label {prompt.label + 1}, {textwrap.shorten(name, 80)!r}, is too long: with the template "
                 f"{template!r} it has {len(token_ids)} tokens, and the model reads at most {limit}. Shorten it."
             )
+        start, end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        if token_ids[-1:] != [end] or (start is not None and token_ids[0] != start):
+            raise ValueError(
+                f"The tokenizer makes {token_ids} of {prompt.text!r}, without the marks of a prompt's start and end "
+                f"({start} and {end}): its files are damaged, or of another model."
+            )
+        if not set(token_ids) - {start, end}:
+            raise ValueError(
+                f"Label {prompt.label + 1}, {name!r}, is nothing to the tokenizer of this model: use letters and words."
+            )
         if self.tokenizer.eos_token_id in token_ids[:-1]:
             raise ValueError(
                 f"Label {prompt.label + 1}, {name!r}, contains {self.tokenizer.eos_token!r}, the mark of a prompt's "

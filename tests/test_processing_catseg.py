@@ -260,7 +260,7 @@ def test_arguments_of_the_image_processor(processor: CatSegProcessor) -> None:
     one = processor(images=image, **small)
     assert one.pixel_values.shape == (1, 5, 3, 24, 24)
     assert torch.equal(processor(images=image, images_kwargs=small).pixel_values, one.pixel_values)
-    assert processor(images=image, **small, do_rescale=True, rescale_factor=-1.0).pixel_values.max() < 0
+    assert processor(images=image, **small, do_rescale=True, rescale_factor=1e-9).pixel_values.max() < 0
     with pytest.raises(ValueError, match="window"):
         processor(images=image, window=24, images_kwargs={"window": 24})
 

@@ -205,14 +205,13 @@ def load_model(
     """
     from transformers.utils import logging
 
-    from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
     from catseg_hf.app.devices import compile_model, pick_dtype
-    from catseg_hf.hub import find_model
+    from catseg_hf.hub import find_model, load_model_and_processor
 
     logging.disable_progress_bar()
     folder = find_model(name)
-    processor = CatSegProcessor.from_pretrained(folder)
-    network = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, device)).to(device).eval()
+    network, processor = load_model_and_processor(folder, pick_dtype(dtype, device))
+    network = network.to(device)
     if compiles:
         compile_model(network)
     return folder, network, processor

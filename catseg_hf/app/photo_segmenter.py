@@ -18,7 +18,7 @@ from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
 from catseg_hf.configuration_catseg import CatSegConfig
-from catseg_hf.hub import find_model
+from catseg_hf.hub import find_model, load_model_and_processor
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -276,8 +276,8 @@ def load_model(
     target = pick_device(device)
     folder = find_model(name)
     logging.disable_progress_bar()
-    processor = CatSegProcessor.from_pretrained(folder)
-    model = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=pick_dtype(dtype, target)).to(target).eval()
+    model, processor = load_model_and_processor(folder, pick_dtype(dtype, target))
+    model = model.to(target)
     if compiles:
         compile_model(model)
     return model, processor

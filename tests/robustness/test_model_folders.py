@@ -3,8 +3,9 @@
 
 import copy
 import json
+import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
+from catseg_hf import TINY
+from catseg_hf.hub import load_model_and_processor
 from catseg_hf.scenes import draw_scene
 from tests.robustness.outcomes import Attempts
 
 
 Key = tuple[str | int, ...]
 LABELS = ["red circle", "a star", "ground"]
-# Any other value of these is another setting, which nobody can call wrong.
-SETTINGS: set[str] = set()
+# Of these, another value of the same kind is another model or another way to look at photos: nobody can call it wrong.
+SETTINGS = {
+    *("dense_residual", "dtype", "guidance_layers", "inference_pooling_size", "layer_norm_eps", "num_attention_heads"),
+    *("window_size",),
+}
+VIEW_SETTINGS = {
+    *("image_mean", "image_std", "rescale_factor", "do_sliding_window", "resample", "shortest_edge", "image_size"),
+    *("prompt_templates",),
+}
+WORD_SETTINGS = {"normalizer", "pre_tokenizer"}
+# What errors speak of instead of a field.
+SPOKEN_OF = (
+    "end token",
+    "Label 1",
+    "pixel_values",
+    "resampling filter",
+    "input_ids",
+    "prompt template",
+    "The tokenizer makes",
+)
+TYPES = {"a word": str, "a number": int | float, "an object": dict, "a list": list}
+SETTING_KINDS = {"larger", "zero", "left out", "null", "negative"}
 
 
 def fields(content: Any, path: Key = ()) -> Iterator[Key]:
@@ -35,7 +57,7 @@ def fields(content: Any, path: Key = ()) -> Iterator[Key]:
 def wrong_values(value: Any) -> dict[str, Any]:
     """Values of another type, sign and size."""
     wrong = {"a word": "seven", "a number": 7, "an object": {"seven": 7}, "a list": ["seven"], "null": None}
-    for kind, types in {"a word": str, "a number": int | float, "an object": dict, "a list": list}.items():
+    for kind, types in TYPES.items():
         if isinstance(value, types) and not isinstance(value, bool):
             del wrong[kind]
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -71,31 +93,60 @@ def folder(tmp_path: Path) -> Path:
 
 
 def segment(folder: Path, photo: Image.Image) -> np.ndarray:
-    model = CatSegForSemanticSegmentation.from_pretrained(folder).eval()
-    processor = CatSegProcessor.from_pretrained(folder)
+    model, processor = load_model_and_processor(str(folder))
     outputs = model(**processor(images=photo, text=LABELS))
     return processor.post_process_semantic_segmentation(outputs, target_sizes=[photo.size[::-1]])[0].numpy()
 
 
-def try_all(attempts: Attempts, file: Path, act: Callable[[], np.ndarray]) -> None:
-    """Tries every field of a JSON file with wrong values, and without it."""
+def try_all(
+    attempts: Attempts, dice: random.Random, file: Path, act: Callable[[], np.ndarray], settings: Container[str]
+) -> None:
+    """Tries every field of a JSON file with wrong values, and without it; of the types that are wrong, with one."""
     content, expected = json.loads(file.read_text(encoding="utf-8")), act()
     for path in fields(content):
         value = content
         for key in path:
             value = value[key]
-        for kind, other in {**wrong_values(value), "left out": ...}.items():
-            if path[-1] in SETTINGS or (len(path) > 1 and path[-2] in SETTINGS):
-                continue
+        wrong = wrong_values(value)
+        only = dice.choice([kind for kind in wrong if kind in TYPES])
+        cases = {kind: wrong[kind] for kind in wrong if kind not in TYPES or kind == only}
+        for kind, other in {**cases, "left out": ...}.items():
+            # A list is no normalizer, which is another tokenizer without one.
+            is_kind = kind in SETTING_KINDS or (path[-1], kind) == ("normalizer", "a list")
+            is_setting = is_kind and any(key in settings for key in path)
             file.write_text(json.dumps(changed(content, path, other)), encoding="utf-8")
-            names = [str(key) for key in path if isinstance(key, str)]
             attempts.attempt(
-                f"{file.name} {path}: {kind}", act, lambda found: np.array_equal(found, expected), names[-1:]
+                f"{file.name} {path}: {kind}",
+                act,
+                lambda found, is_setting=is_setting: is_setting or np.array_equal(found, expected),
+                [str(file.parent), *SPOKEN_OF, *(str(key) for key in path if isinstance(key, str))],
             )
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_config(attempts: Attempts, folder: Path, photo: Image.Image) -> None:
+def test_config(attempts: Attempts, dice: random.Random, folder: Path, photo: Image.Image) -> None:
     """Each field of `config.json` with wrong types, signs and sizes, or left out"""
-    try_all(attempts, folder / "config.json", lambda: segment(folder, photo))
+    try_all(attempts, dice, folder / "config.json", lambda: segment(folder, photo), SETTINGS)
+
+
+@pytest.mark.slow
+def test_processor(attempts: Attempts, dice: random.Random, folder: Path, photo: Image.Image) -> None:
+    """Each field of `processor_config.json` with wrong types, signs and sizes, or left out"""
+    try_all(attempts, dice, folder / "processor_config.json", lambda: segment(folder, photo), VIEW_SETTINGS)
+
+
+@pytest.mark.slow
+def test_tokenizer(attempts: Attempts, dice: random.Random, folder: Path, photo: Image.Image) -> None:
+    """Each field of `tokenizer.json` and `tokenizer_config.json` with wrong types, signs and sizes, or left out"""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        try_all(attempts, dice, folder / name, lambda: segment(folder, photo), WORD_SETTINGS)
+
+
+@pytest.mark.slow
+def test_index_of_shards(attempts: Attempts, dice: random.Random, folder: Path, photo: Image.Image) -> None:
+    """Each field of `model.safetensors.index.json` with wrong types, signs and sizes, or left out"""
+    model, _ = load_model_and_processor(str(folder))
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="2MB")
+    try_all(attempts, dice, folder / "model.safetensors.index.json", lambda: segment(folder, photo), ())

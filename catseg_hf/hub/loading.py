@@ -1,0 +1,46 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Loading a model of whose folder nobody knows whether it is whole."""
+
+import torch
+
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.processing_catseg import CatSegProcessor
+
+
+def load_model_and_processor(
+    folder: str, dtype: torch.dtype | None = None
+) -> tuple[CatSegForSemanticSegmentation, CatSegProcessor]:
+    """Loads a model with its processor, or says what is wrong with its files.
+
+    `from_pretrained` fills weights that are missing with random numbers and warns; here that is an error.
+
+    Args:
+        folder (`str`): The model's folder.
+        dtype (`torch.dtype`, *optional*): Of the weights; by default as they are stored.
+
+    Returns:
+        `tuple[CatSegForSemanticSegmentation, CatSegProcessor]`: The model in evaluation mode, on the CPU.
+
+    Raises:
+        OSError: If a file is missing.
+        ValueError: If a file is damaged, or the weights are not those of the model that `config.json` describes.
+    """
+    try:
+        processor = CatSegProcessor.from_pretrained(folder)
+        model, report = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # damaged files make libraries fail in all ways
+        raise ValueError(
+            f"{folder} holds no whole model of catseg_hf. {type(error).__name__}: {error or 'no reason given'}"
+        ) from error
+    for kind, what in (("missing_keys", "missing"), ("unexpected_keys", "not of that model")):
+        if names := sorted(report[kind]):
+            raise ValueError(
+                f"The weights in {folder} are not those of the model in its config.json: {len(names)} are {what}, "
+                f"such as {names[0]!r}."
+            )
+    return model.eval(), processor
+
+
+__all__ = ["load_model_and_processor"]
