@@ -27,10 +27,11 @@ def load_model_and_processor(
     """
     try:
         processor = CatSegProcessor.from_pretrained(folder)
+        processor.tokenizer("a")  # damaged ones can be loaded, and fail here
         model, report = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # damaged files make libraries fail in all ways
+    except BaseException as error:  # damaged files make libraries fail in all ways, those in Rust in their own
         raise ValueError(
             f"{folder} holds no whole model of catseg_hf. {type(error).__name__}: {error or 'no reason given'}"
         ) from error
