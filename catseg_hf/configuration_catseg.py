@@ -297,11 +297,6 @@ class CatSegConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` in `{place}` must be a positive integer, got {value!r}.")
         for tower in towers:
             config = getattr(self.clip_config, tower)
-            if config.hidden_size % config.num_attention_heads:
-                raise ValueError(
-                    f"`hidden_size={config.hidden_size}` in `clip_config.{tower}` must be a multiple of its "
-                    f"`num_attention_heads={config.num_attention_heads}`."
-                )
             if not isinstance(config.layer_norm_eps, float) or config.layer_norm_eps <= 0:
                 raise ValueError(
                     f"`layer_norm_eps` in `clip_config.{tower}` must be a positive number, got "

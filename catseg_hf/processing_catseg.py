@@ -207,14 +207,15 @@ class CatSegProcessor(ProcessorMixin):
                 f"The tokenizer makes {token_ids} of {prompt.text!r}, without the marks of a prompt's start and end "
                 f"({start} and {end}): its files are damaged, or of another model."
             )
-        if not set(token_ids) - {start, end}:
+        for mark, inside, what in ((start, token_ids[1:], "start"), (end, token_ids[:-1], "end")):
+            if mark is not None and mark in inside:
+                raise ValueError(
+                    f"Label {prompt.label + 1}, {name!r}, contains {self.tokenizer.decode(mark)!r}, the mark of a "
+                    f"prompt's {what}. Leave it out."
+                )
+        if len(token_ids) <= 1 + (start is not None):
             raise ValueError(
                 f"Label {prompt.label + 1}, {name!r}, is nothing to the tokenizer of this model: use letters and words."
-            )
-        if self.tokenizer.eos_token_id in token_ids[:-1]:
-            raise ValueError(
-                f"Label {prompt.label + 1}, {name!r}, contains {self.tokenizer.eos_token!r}, the mark of a prompt's "
-                "end. Leave it out."
             )
 
     def unknown_words(self, labels: Labels) -> list[str]:

@@ -184,13 +184,14 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
         `"max"` and several synonyms of shape `(T, P, S, D)`, absent ones zero.
 
     Raises:
-        ValueError: If a prompt has no end token, or a class has no prompt.
+        ValueError: If a prompt has no end token or one that CLIP does not know, or a class has no prompt.
     """
     input_ids = input_ids.cpu()  # What depends on values is decided here, where nothing has to wait for it.
     if input_ids.dim() == 4 and config.synonyms == "first":
         input_ids = input_ids[:, :, 0]
     shape = input_ids.shape[:-1]
     unique, where = torch.unique(input_ids.flatten(0, -2).long(), dim=0, return_inverse=True)
+    check_tokens(unique, clip.config.text_config.vocab_size)
     present = (unique != 0).any(dim=-1)
     ends = end_positions(unique, present, end_token_id(config))
     device = clip.text_projection.weight.device
@@ -210,6 +211,25 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
     present = present[where].unflatten(0, shape)
     embeds = torch.where(present.to(embeds.device, non_blocking=True)[..., None], embeds, 0.0)
     return merge_synonyms(embeds, present, config.synonyms)
+
+
+def check_tokens(prompts: torch.Tensor, vocab_size: int) -> None:
+    """Refuses tokens that CLIP does not know.
+
+    Args:
+        prompts (`torch.LongTensor` of shape `(N, L)`): Token ids.
+        vocab_size (`int`): How many tokens it knows.
+
+    Raises:
+        ValueError: If there is another.
+    """
+    is_unknown = (prompts < 0) | (prompts >= vocab_size)
+    if bool(is_unknown.any()):
+        row = int(is_unknown.any(dim=-1).nonzero()[0])
+        raise ValueError(
+            f"The prompt {prompts[row].tolist()} in `input_ids` has tokens that are not from 0 to {vocab_size - 1}: it "
+            "was made by the tokenizer of another model. Use the processor that was saved with this one."
+        )
 
 
 def end_positions(prompts: torch.Tensor, present: torch.Tensor, end_token: int) -> torch.Tensor:

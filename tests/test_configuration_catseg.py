@@ -59,11 +59,41 @@ def test_every_field_is_documented() -> None:
         ({"prompt_templates": ["a photo"]}, "exactly once"),
         ({"synonyms": "median"}, "synonyms"),
         ({"hidden_size": "16"}, "expected int"),
+        ({"image_size": -8}, "must be positive"),
+        ({"appearance_guidance_size": -1}, "`appearance_guidance_size` must be 0 or more"),
+        ({"guidance_layer_channels": [8, 0]}, "two positive integers"),
+        ({"vocabulary_shape": [3, 1, 0]}, "`vocabulary_shape` must be positive integers"),
+        ({"vocabulary_shape": [3, 1]}, "three or four integers"),
     ],
 )
 def test_impossible_configurations_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(Exception, match=message):
         tiny_config(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("tower", "field", "value", "message"),
+    [
+        (
+            "text_config",
+            "hidden_size",
+            0,
+            "`hidden_size` in `clip_config.text_config` must be a positive integer, got 0",
+        ),
+        ("text_config", "vocab_size", -51, "`vocab_size`"),
+        ("vision_config", "num_hidden_layers", -1, "`num_hidden_layers`"),
+        ("vision_config", "num_attention_heads", 5, "not a multiple of the number of attention heads"),
+        ("vision_config", "layer_norm_eps", -1e-5, "`layer_norm_eps`"),
+        ("vision_config", "patch_size", 0, "must be positive"),
+        ("text_config", "eos_token_id", None, "`eos_token_id`"),
+        ("text_config", "output_hidden_states", "seven", "`output_hidden_states`"),
+    ],
+)
+def test_impossible_clips_are_refused(tower: str, field: str, value: object, message: str) -> None:
+    clip_config = tiny_config().clip_config.to_dict()
+    clip_config[tower][field] = value
+    with pytest.raises(Exception, match=message):
+        tiny_config(clip_config=clip_config)
 
 
 def test_backbone_needs_three_outputs() -> None:

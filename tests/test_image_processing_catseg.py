@@ -386,6 +386,11 @@ def test_bad_segmentation_maps_are_refused() -> None:
         ({"max_pixels": 0}, "`max_pixels`"),
         ({"do_center_crop": True, "crop_size": 4}, "do_center_crop"),
         ({"data_format": "channels_last"}, "data_format"),
+        ({"image_mean": [0.5, 0.5]}, "`image_mean` must be three numbers"),
+        ({"image_std": [0.5, 0.5, 0.0]}, "`image_std` must be three positive numbers"),
+        ({"image_std": [0.5, 0.5, float("nan")]}, "`image_std`"),
+        ({"rescale_factor": -1 / 255}, "`rescale_factor`"),
+        ({"resample": True}, "`resample`"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from catseg_hf import TINY, CatSegForSemanticSegmentation
 from catseg_hf.conversion.tokenizer import clip_tokenizer
 from catseg_hf.image_processing_catseg import CatSegImageProcessor
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -328,3 +329,15 @@ def test_html_entities_are_undone_as_in_the_original(processor: CatSegProcessor)
     index = next(index for index, text in enumerate(reference["texts"]) if "&amp;" in text)
     inputs = processor(text=[reference["texts"][index]], prompt_templates=["{}"])
     assert without_padding(inputs.input_ids, inputs.attention_mask) == reference["official"][index]
+
+
+def test_labels_without_words_are_refused() -> None:
+    processor = CatSegProcessor.from_pretrained(TINY)
+    with pytest.raises(ValueError, match="Label 2, '★', is nothing to the tokenizer"):
+        processor(text=["star", "★"])
+
+
+def test_tokens_of_another_tokenizer_are_refused() -> None:
+    model = CatSegForSemanticSegmentation.from_pretrained(TINY)
+    with pytest.raises(ValueError, match=r"\[48, 50, 49\] in `input_ids` has tokens that are not from 0 to 49"):
+        model.get_text_embeds(torch.tensor([[48, 5, 49], [48, 50, 49]]))

@@ -30,7 +30,7 @@ VIEW_SETTINGS = {
     *("image_mean", "image_std", "rescale_factor", "do_sliding_window", "resample", "shortest_edge", "image_size"),
     *("prompt_templates",),
 }
-WORD_SETTINGS = {"normalizer", "pre_tokenizer"}
+WORD_SETTINGS = {"normalizer", "pre_tokenizer", "vocab"}
 # What errors speak of instead of a field.
 SPOKEN_OF = (
     "end token",
@@ -46,9 +46,9 @@ SETTING_KINDS = {"larger", "zero", "left out", "null", "negative"}
 
 
 def fields(content: Any, path: Key = ()) -> Iterator[Key]:
-    """All fields of a JSON file; of long lists and objects the first two."""
+    """All fields of a JSON file; of classes, words and their lists the first two."""
     items = list(content.items() if isinstance(content, dict) else enumerate(content))
-    for key, value in items if len(items) < 60 else items[:2]:
+    for key, value in items if len(items) < 60 and path[-1:] != ("vocab",) else items[:2]:
         yield (*path, key)
         if isinstance(value, dict | list):
             yield from fields(value, (*path, key))
