@@ -17,7 +17,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 # What annotations are read back with.
 ANNOTATION_TOOLS := label-studio-sdk supervision
 
-.PHONY: demo test test-floor test-torchvision quality style package clean
+.PHONY: demo test test-slow test-floor test-torchvision quality style package clean
 
 # A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
@@ -36,10 +36,14 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 demo: .venv/installed
 	$(BIN)/python examples/demo.py $(if $(LABELS),"$(LABELS)")
 
-# One thread per worker: two workers with a core each are faster than one with two. Ray takes all cores, so its tests run
-# one after the other. torchao is kept apart, since beside a CPU build of torch it complains at each loading of a model.
+# One thread per worker: two workers with a core each are faster than one with two.
 test: .venv/installed-all
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not ray"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+# The others: models of full size, attacks, documents, trainings. Ray takes all cores, so its tests run one after the
+# other. torchao is kept apart, since beside a CPU build of torch it complains at each loading of a model.
+test-slow: .venv/installed-all
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not ray"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/int8 $(BIN)/python -m pytest tests/test_tiny.py -k int8
 

@@ -128,6 +128,7 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
     folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]

@@ -14,6 +14,9 @@ from catseg_hf.conversion.checkpoint import read_checkpoint
 from tests.robustness.outcomes import Attempts
 
 
+pytestmark = pytest.mark.slow
+
+
 Tensors = dict[str, torch.Tensor]
 
 
@@ -85,7 +88,6 @@ CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-@pytest.mark.slow
 def test_changed_tensors(attempts: Attempts, dice: random.Random, tensors: Tensors, tmp_path: Path) -> None:
     """Single tensors with other shapes, types, values or names, or left out, through the whole conversion"""
     floats = [name for name, tensor in tensors.items() if tensor.is_floating_point() and "attn_mask" not in name]

@@ -19,6 +19,9 @@ from catseg_hf.conversion import download
 from tests.robustness.outcomes import Attempts
 
 
+pytestmark = pytest.mark.slow
+
+
 CONTENT = io.BytesIO()
 Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(CONTENT, "PNG")
 PHOTO = CONTENT.getvalue()

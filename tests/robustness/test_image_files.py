@@ -19,7 +19,10 @@ MODES = ("1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "LAB", "HSV", "I",
 SIZE = (37, 23)
 
 # Of Pillow, about damaged files and about writing 32-bit PNGs.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Saving I mode:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore:Saving I mode:DeprecationWarning"),
+]
 
 
 def picture(mode: str) -> Image.Image:
@@ -104,7 +107,6 @@ def test_truncated_files(attempts: Attempts, tmp_path: Path, dice: random.Random
             attempt_file(attempts, f"{case} up to {end}", content[:end], tmp_path / "photo")
 
 
-@pytest.mark.slow
 def test_files_with_flipped_bits(attempts: Attempts, tmp_path: Path, dice: random.Random) -> None:
     """Files with one, two, four and eight random bits flipped."""
     for case, content in files():

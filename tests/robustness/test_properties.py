@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,9 @@ from tests.robustness.outcomes import Attempts
 from tests.test_merging_catseg import merge_naively, view_outputs
 from tests.tiny_models import random_images, random_input_ids, tiny_model
 from tests.view_settings import SMALL
+
+
+pytestmark = pytest.mark.slow
 
 
 # `attempts` counts all inputs of a test together.

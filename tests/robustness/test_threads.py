@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from transformers import pipeline
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from tests.robustness.outcomes import Attempts
+
+
+pytestmark = pytest.mark.slow
 
 
 WORDS = ["cat", "dog", "sky", "grass", "men\u2019s room", "a red car", "water", "tree", "wall", "lamp"]
