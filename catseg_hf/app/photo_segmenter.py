@@ -17,7 +17,6 @@ from catseg_hf.app.devices import compile_model, pick_device, pick_dtype
 from catseg_hf.app.photo_reading import read_photos
 from catseg_hf.app.photos import Photo
 from catseg_hf.app.segmentation import NO_CLASS, Segmentation, label_name
-from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.hub import find_model, load_model_and_processor
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -71,10 +70,17 @@ class PhotoSegmenter:
         if labels is not None:
             labels = parse_labels(labels, "labels")
             text_embeds = embed_labels(model, processor, labels) if text_embeds is None else text_embeds
+        elif model.config.vocabulary_digest is None:
+            raise ValueError("The model has no vocabulary of its own: give labels.")
+        else:
+            labels = list(model.config.id2label.values())
         self.text_embeds = text_embeds
-        self.labels = classes_of(model.config, labels, background)
+        self.labels = list(labels)
         background = background if background is None else clean_text(background)
-        names = [label_name(label) for label in self.labels]
+        names = [label_name(label) for label in labels]
+        if background is not None and background not in names:
+            self.labels.append(background)
+            names.append(background)
         self.background_id = NO_CLASS if background is None else names.index(background)
 
     def prepare(self, photos: Sequence[tuple[Photo, Image.Image]]) -> PreparedPhotos:
@@ -153,31 +159,6 @@ class PhotoSegmenter:
             return class_ids, scores
         is_background = scores < self.threshold
         return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
-
-
-def classes_of(config: CatSegConfig, labels: Sequence[Label] | None, background: str | None) -> list[Label]:
-    """The classes of results.
-
-    Args:
-        config ([`CatSegConfig`]): Of the model.
-        labels (`Sequence[str | list[str]]`, *optional*): The classes; by default the model's own vocabulary.
-        background (`str`, *optional*): A class for pixels without one: one of the labels, or one more.
-
-    Returns:
-        `list[str | list[str]]`
-
-    Raises:
-        ValueError: If a label cannot be used, or there are none.
-    """
-    if labels is not None:
-        labels = parse_labels(labels, "labels")
-    elif config.vocabulary_digest is None:
-        raise ValueError("The model has no vocabulary of its own: give labels.")
-    else:
-        labels = list(config.id2label.values())
-    names = [label_name(label) for label in labels]
-    background = background if background is None else clean_text(background)
-    return [*labels, *([background] if background is not None and background not in names else [])]
 
 
 @torch.inference_mode()
@@ -305,7 +286,6 @@ def load_segmenter(
 __all__ = [
     "PhotoSegmenter",
     "PreparedPhotos",
-    "classes_of",
     "embed_labels",
     "in_batches",
     "load_model",

@@ -13,21 +13,19 @@ import pyarrow as pa
 import ray
 import typer
 from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 from tqdm.auto import tqdm
 
 from catseg_hf.app import annotation_places
 from catseg_hf.app.annotation_options import annotation_files
-from catseg_hf.app.photo_segmenter import classes_of
+from catseg_hf.app.photo_segmenter import load_segmenter
 from catseg_hf.app.photos import targets_of
 from catseg_hf.app.ray_session import ray_session
 from catseg_hf.app.segmentation import label_name
-from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.fleet.parquet_results import SCHEMA, ParquetResults
 from catseg_hf.fleet.shared_names import Names
 from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
 from catseg_hf.fleet.worker import ITEMS, Job, Worker
-from catseg_hf.hub import find_model
 
 
 # Least and most photos that a worker gets at once: few, where there are few, so that all are busy to the end. Of rows
@@ -61,7 +59,9 @@ def segment_fleet(inputs: Sequence[str], job: Job, address: str | None = None) -
     source = find_source(list(inputs), job.output, job.image_column)
     if isinstance(source, ParquetFiles) and "label-studio" in job.kinds and job.image_url is None:
         raise ValueError("Label Studio finds photos by their addresses, which rows of Parquet have not: --image-url.")
-    names = _class_names(job)
+    # What cannot be loaded is refused here, and not by processes that are started again and again.
+    options = {name: value for name, value in job.options.items() if name != "compiles"}
+    names = [label_name(label) for label in load_segmenter(job.model, "cpu", job.dtype, job.labels, **options).labels]
     files = annotation_files(job.kinds, job.annotation_options, job.output, job.image_url, job.skips_existing)
     results = None
     if job.kinds == ["parquet"]:
@@ -75,13 +75,12 @@ def segment_fleet(inputs: Sequence[str], job: Job, address: str | None = None) -
         try:
             _run(source, job, results, counts)
         except KeyboardInterrupt:
-            typer.echo(f"Interrupted after {counts.num_done} photos. With --skip-existing it goes on.", err=True)
+            typer.echo(f"Interrupted after {_photos(counts.num_done)}. With --skip-existing it goes on.", err=True)
             raise typer.Exit(130) from None
     if files is not None:
         files.finish()
     skipped = f", {counts.num_skipped} were there already" if counts.num_skipped else ""
-    plural = "s"[: counts.num_done != 1]
-    typer.echo(f"Wrote the results of {counts.num_done} photo{plural} to {job.output}{skipped}")
+    typer.echo(f"Wrote the results of {_photos(counts.num_done)} to {job.output}{skipped}")
     counts.raise_problems()
 
 
@@ -111,18 +110,17 @@ class _Counts:
         if not self.num_problems:
             return
         lines = [f"{name}: {reason}" for name, reason in self.first.items()]
-        title = f"{self.num_problems} photos could not be segmented, listed in {self.path}:"
+        title = f"{_photos(self.num_problems)} could not be segmented, listed in {self.path}:"
         more = [f"and {self.num_problems - len(lines)} more"] if self.num_problems > len(lines) else []
-        raise ValueError("\n  ".join([title.replace("1 photos", "1 photo"), *lines, *more]))
+        raise ValueError("\n  ".join([title, *lines, *more]))
+
+
+def _photos(number: int) -> str:
+    return f"{number:,} photo{'s'[: number != 1]}"
 
 
 def _full_model(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).is_dir() else name
-
-
-def _class_names(job: Job) -> list[str]:
-    config = CatSegConfig.from_pretrained(find_model(job.model))
-    return [label_name(label) for label in classes_of(config, job.labels, job.options.get("background"))]
 
 
 def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None, counts: _Counts) -> None:
@@ -165,9 +163,13 @@ def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None,
             for report in reports.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 _take(report, results, counts)
                 bar.update(report.num_rows)
-        except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, OSError | ValueError) else error
-            raise cause from error
+        except RayError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, OSError | ValueError):
+                raise cause from error
+            # Of a process's traceback, the error itself.
+            lines = [line for line in str(error).splitlines() if "Error" in line]
+            raise RuntimeError(f"A process failed. {lines[-1] if lines else error}") from error
 
 
 def _take(report: pa.Table, results: ParquetResults | None, counts: _Counts) -> None:

@@ -133,7 +133,8 @@ class Worker:
         try:
             write_photo(photo, result, self.files)
         except OSError as error:
-            raise OSError(f"The results of {photo.name} cannot be written: {error}") from error
+            advice = "Those before are whole; with --skip-existing the command goes on."
+            raise OSError(f"The results of {photo.name} cannot be written: {error} {advice}") from error
         return report
 
     def _pictures(self, items: list[Item], reports: list[dict[str, Any]]) -> Iterator[tuple[Photo, Image.Image]]:

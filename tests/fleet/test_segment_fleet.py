@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,34 @@ def test_rows_of_parquet(photos: Path, tmp_path: Path) -> None:
         expected = (tmp_path / "alone" / f"{files[index].stem}.labels.png").read_bytes()
         assert (tmp_path / "segmented" / "data" / f"{index}.labels.png").read_bytes() == expected
     assert len(list((tmp_path / "segmented" / "data").iterdir())) == 7
+
+
+def test_what_cannot_be_used_is_refused_before_anything_starts(
+    photos: Path, catseg: Callable[..., tuple[int, str, str]]
+) -> None:
+    for options, message in [
+        (("--format", "parquet", "--format", "json"), "--format parquet is a data set of its own"),
+        (("--device", "cuda:1"), "--device cuda:1: with --engine ray, which shares out the GPUs"),
+        (("--native",), "--engine ray is for photos"),
+        (("--model", "none"), "none"),
+        (("--threshold", "0.5", "--background", " "), "background"),
+        (("--address", "127.0.0.1:1"), "There is no Ray at --address"),
+    ]:
+        code, _, errors = catseg("segment", photos, *WORDS, "--engine", "ray", *options)
+        assert code == 1 and message in errors, errors
+    for options, message in [
+        (("--format", "parquet"), "--format parquet goes with --engine ray only"),
+        (("--address", "auto"), "--address goes with --engine ray only"),
+        (("--image-column", "photo"), "--image-column goes with --engine ray only"),
+    ]:
+        code, _, errors = catseg("segment", photos, *WORDS, *options)
+        assert code == 1 and message in errors, errors
+
+
+def test_a_failure_to_write_says_so(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "0").touch()  # where a folder belongs
+    result = run(tmp_path, photos, *WORDS, "--engine", "ray", "--format", "json", "--output", "out")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "The results of" in result.stderr and "cannot be written" in result.stderr
+    assert "with --skip-existing the command goes on" in result.stderr

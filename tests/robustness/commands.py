@@ -79,8 +79,10 @@ def run(
     process.kill()
     process.join()
     seconds = time.monotonic() - start
-    with os.fdopen(os.dup(reader.fileno()), "rb") as stream:
-        printed = stream.read().decode(errors="replace")
+    # What is there: a child of a killed process can keep the other end open for some seconds more.
+    os.set_blocking(reader.fileno(), False)
+    with os.fdopen(os.dup(reader.fileno()), "rb", buffering=0) as stream:
+        printed = (stream.readall() or b"").decode(errors="replace")
     reader.close()
     assert not hangs, f"{words} still ran after {LONGEST_SECONDS} s: {printed}"
     return Ended(process.exitcode, printed, seconds, events.value)
