@@ -38,7 +38,11 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         with _silent():
             ray.init(**options, logging_level="error", log_to_driver=False)
     except ConnectionError as error:
-        raise ValueError(f"There is no Ray at --address {address}: {error}") from error
+        raise ValueError(
+            f"There is no Ray at --address {address}, or it does not know this program: {error}. Clusters that ask for "
+            "a token take it with the environment variables RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, or from "
+            "~/.ray/auth_token; on a machine of the cluster, --address auto finds both."
+        ) from error
     try:
         yield
     finally:
