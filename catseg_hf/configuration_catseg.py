@@ -290,11 +290,13 @@ class CatSegConfig(PreTrainedConfig):
             "text_config": (*sizes, "max_position_embeddings", "vocab_size"),
             "vision_config": (*sizes, "num_channels"),
         }
-        fields = [(f"clip_config.{tower}", name) for tower, names in towers.items() for name in names]
-        for place, name in [("clip_config", "projection_dim"), *fields]:
-            value = getattr(self.clip_config if place == "clip_config" else getattr(self.clip_config, place[12:]), name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` in `{place}` must be a positive integer, got {value!r}.")
+        places = {"clip_config": (self.clip_config, ("projection_dim",))}
+        places |= {f"clip_config.{tower}": (getattr(self.clip_config, tower), names) for tower, names in towers.items()}
+        for place, (config, names) in places.items():
+            for name in names:
+                value = getattr(config, name)
+                if not isinstance(value, int) or value < 1:
+                    raise ValueError(f"`{name}` in `{place}` must be a positive integer, got {value!r}.")
         for tower in towers:
             config = getattr(self.clip_config, tower)
             if not isinstance(config.layer_norm_eps, float) or config.layer_norm_eps <= 0:

@@ -121,6 +121,19 @@ def photos_in(folder: Path, output: Path) -> Iterator[Path]:
     Returns:
         An iterator over their paths.
     """
+    return (path for path in files_in(folder, output) if path.name.lower().endswith(PHOTO_ENDINGS))
+
+
+def files_in(folder: Path, output: Path) -> Iterator[Path]:
+    """All files below a folder in alphabetical order, without hidden ones and without earlier results.
+
+    Args:
+        folder (`Path`): The folder.
+        output (`Path`): The folder of results, which is not searched.
+
+    Returns:
+        An iterator over their paths.
+    """
     results = os.path.realpath(output)
     for place, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(
@@ -129,7 +142,7 @@ def photos_in(folder: Path, output: Path) -> Iterator[Path]:
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != results
         )
         for name in sorted(files):
-            if name.lower().endswith(PHOTO_ENDINGS) and not name.startswith("."):
+            if not name.startswith("."):
                 yield Path(place, name)
 
 
@@ -145,4 +158,4 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
-__all__ = ["PHOTO_ENDINGS", "STDIN", "is_url", "named_photos", "photos_in"]
+__all__ = ["PHOTO_ENDINGS", "STDIN", "files_in", "is_url", "named_photos", "photos_in"]

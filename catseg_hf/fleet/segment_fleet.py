@@ -145,6 +145,8 @@ def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None,
         if block.num_rows:
             blocks.append(ray.put(block))
     counts.add_problems(problems)
+    if not blocks and not counts.num_skipped and not counts.num_problems:
+        raise ValueError(f"There are no photos in {source.path}.")
     if not blocks:
         return
     job = replace(job, device="cuda" if has_gpu else "cpu", num_workers=job.num_workers if has_gpu else 1)

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catseg_hf.app.photo_names import PHOTO_ENDINGS, is_url, photos_in
+from catseg_hf.app.photo_names import PHOTO_ENDINGS, files_in, is_url, photos_in
 from catseg_hf.fleet.shared_names import Names
 
 
@@ -69,6 +69,9 @@ class Files:
             if not is_url(name) and output in Path(_full(name)).parents:
                 problems[name] = "it lies in the folder of results: name another --output."
                 continue
+            if not _is_text(name):
+                problems[name] = "its name is not UTF-8: rename it."
+                continue
             stem = _stem(path)
             if str(stem) in shared:
                 key = path if keep_endings else Path(str(stem).casefold())
@@ -111,10 +114,12 @@ class ParquetFiles:
 
     Args:
         path (`Path`): A file, or a folder with all that are in it.
+        output (`Path`): The folder of results, which is not searched.
         column (`str`): The column.
     """
 
     path: Path
+    output: Path
     column: str
 
     def items(self, keep_endings: bool, problems: dict[str, str]) -> Iterator[Item]:
@@ -131,7 +136,7 @@ class ParquetFiles:
             ValueError: If a file has no such column, or it holds no pictures.
         """
         folder = self.path if self.path.is_dir() else self.path.parent
-        for path in _parquet_in(self.path):
+        for path in _parquet_in(self.path, self.output):
             try:
                 file = pq.ParquetFile(path)
             except (OSError, pa.ArrowInvalid) as error:
@@ -188,24 +193,24 @@ def find_source(inputs: list[str], output: Path, column: str) -> Files | Parquet
         raise ValueError(f"--output {output} holds the photos themselves: name another folder.")
     if path.is_dir():
         has_photos = next(photos_in(path, output), None) is not None
-        has_parquet = next(_parquet_in(path), None) is not None
+        has_parquet = next(_parquet_in(path, output), None) is not None
         if has_photos and has_parquet:
             raise ValueError(f"{path} holds both photos and Parquet files: name a folder with one of them.")
-        return ParquetFiles(path, column) if has_parquet else Files(path, output)
+        return ParquetFiles(path, output, column) if has_parquet else Files(path, output)
     if path.suffix.lower() == ".parquet":
-        return ParquetFiles(path, column)
+        return ParquetFiles(path, output, column)
     if path.suffix.lower() == ".txt":
         return Files(path, output)
     raise ValueError(f"{wanted}, not {path}: leave out --engine ray, or give its folder.")
 
 
-def _parquet_in(path: Path) -> Iterator[Path]:
+def _parquet_in(path: Path, output: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    for place, subfolders, names in os.walk(path):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(place, name) for name in sorted(names) if name.lower().endswith(".parquet"))
+    for file in files_in(path, output):
+        if file.suffix.lower() == ".parquet":
+            yield file
 
 
 def _place(name: str) -> Path:
@@ -222,6 +227,10 @@ def _stem(path: Path) -> Path:
     with suppress(ValueError):  # a server without a path
         return path.with_suffix("")
     return path
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _full(name: str) -> str:

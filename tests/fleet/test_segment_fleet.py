@@ -187,6 +187,12 @@ def test_what_cannot_be_used_is_refused_before_anything_starts(
         assert code == 1 and message in errors, errors
 
 
+def test_nothing_to_segment_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n")
+    result = run(tmp_path, "list.txt", *WORDS, "--engine", "ray")
+    assert result.returncode == 1 and "There are no photos in list.txt" in result.stderr
+
+
 def test_a_failure_to_write_says_so(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "0").touch()  # where a folder belongs

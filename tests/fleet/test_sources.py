@@ -75,8 +75,8 @@ def test_a_list_has_names_below_the_last_shared_folder(place: Path) -> None:
     lines = ["in/a/x.jpg", f"{place}/in/b/x.jpg", "", "./in/a/x.jpg", "in/a/x.png", "in/b/ä.jpg"]
     Path("list.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode() + b"\r\nin/c/\xff.jpg\r\n")
     found, problems = stems(Files(Path("list.txt"), OUTPUT))
-    assert list(found.values()) == ["a/x.jpg", "b/x", "a/x.png", "b/ä", "c/\udcff"]
-    assert problems == {}
+    assert list(found.values()) == ["a/x.jpg", "b/x", "a/x.png", "b/ä"]
+    assert problems == {"in/c/\udcff.jpg": "its name is not UTF-8: rename it."}
     Path("list.txt").write_text("in/a/x.jpg\nin/a/y.jpg\n")
     assert list(stems(Files(Path("list.txt"), OUTPUT))[0].values()) == ["x", "y"]
     Path("list.txt").write_text("")
@@ -116,6 +116,10 @@ def test_rows_of_parquet_are_named_by_file_and_number(place: Path, kind: pa.Data
     assert [item.name for item in items] == [*(f"one/{i:02}" for i in range(11)), "sub/two/0", "sub/two/1"]
     assert {item.image_id == item.stem == item.name for item in items} == {True}
     assert items[7] == Item("one/07", "one/07", "one/07", str(place / "data" / "one.parquet"), 2, 1)
+    # Results are no source, and what a kill left neither.
+    write_parquet("data/out/part-00000.parquet", [1], pa.int64())
+    Path("data/.unfinished-1-x.parquet").touch()
+    assert list(find_source(["data"], Path("data/out"), "image").items(True, problems)) == items
     (first, *_) = find_source(["data/one.parquet"], OUTPUT, "image").items(True, problems)
     assert first == items[0]
 
