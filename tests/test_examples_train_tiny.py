@@ -28,6 +28,7 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # trains three times
 def test_a_seed_gives_one_model_and_json_is_the_last_line(tmp_path: Path) -> None:
     for name in ("one", "two"):
         run("--output", str(tmp_path / name), "--seed", "3", "--steps", "2")

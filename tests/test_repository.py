@@ -129,6 +129,7 @@ def run(command: list[str], reader: tuple[Path, dict[str, str]]) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some thirty commands and pages, each a process
 def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, dict[str, str]]) -> None:
     folder, environment = reader
     commands = [command for command in dict.fromkeys(shell_commands()) if not command.startswith(NOT_RUN)]

@@ -25,7 +25,8 @@ from pycocotools import mask as coco_masks
 from catseg_hf.scenes import draw_scene
 
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+# Each starts several Rays, which takes a slow machine minutes.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("--labels", "star, circle, ground", "--model", "tiny")
@@ -54,7 +55,7 @@ def environment() -> dict[str, str]:
 
 
 def run(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), cwd=place, env=environment(), capture_output=True, text=True, timeout=280)
+    return subprocess.run(command(*words), cwd=place, env=environment(), capture_output=True, text=True, timeout=600)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -86,7 +87,7 @@ def test_a_folder_gives_the_files_of_one_process_also_when_a_worker_is_killed(ph
             time.sleep(0.05)
         victim = workers(process)[0]
         victim.kill()
-        assert process.wait(240) == 1, log.read_text()
+        assert process.wait(600) == 1, log.read_text()
     expected, found = contents(place / "alone"), contents(place / "fleet")
     problems = [json.loads(line) for line in found.pop("_problems.jsonl").decode().splitlines()]
     assert found == expected and len(found) > 80

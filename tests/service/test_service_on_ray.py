@@ -31,7 +31,8 @@ from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+# Each starts several Rays, which takes a slow machine minutes.
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # On a slow machine.
 START_SECONDS = 240
