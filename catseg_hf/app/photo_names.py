@@ -102,7 +102,7 @@ def _found(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Ite
             path = Path(os.path.abspath(name))
             yield _Found(name, path.parent, Path(path.name))
         elif os.path.isdir(name):
-            paths = list(photos_in(Path(name), output))
+            paths = list(files_in(Path(name), output, PHOTO_ENDINGS))
             for path in paths:
                 yield _Found(str(path), Path(os.path.abspath(name)), path.relative_to(name))
             if not paths:
@@ -111,25 +111,13 @@ def _found(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Ite
             problems[name] = "there is no such file or folder."
 
 
-def photos_in(folder: Path, output: Path) -> Iterator[Path]:
-    """Photos below a folder in alphabetical order, without hidden files and without earlier results.
+def files_in(folder: Path, output: Path, endings: tuple[str, ...]) -> Iterator[Path]:
+    """Files below a folder in alphabetical order, without hidden ones and without earlier results.
 
     Args:
         folder (`Path`): The folder.
         output (`Path`): The folder of results, which is not searched.
-
-    Returns:
-        An iterator over their paths.
-    """
-    return (path for path in files_in(folder, output) if path.name.lower().endswith(PHOTO_ENDINGS))
-
-
-def files_in(folder: Path, output: Path) -> Iterator[Path]:
-    """All files below a folder in alphabetical order, without hidden ones and without earlier results.
-
-    Args:
-        folder (`Path`): The folder.
-        output (`Path`): The folder of results, which is not searched.
+        endings (`tuple[str, ...]`): Of their names, in small letters.
 
     Returns:
         An iterator over their paths.
@@ -142,7 +130,7 @@ def files_in(folder: Path, output: Path) -> Iterator[Path]:
             if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != results
         )
         for name in sorted(files):
-            if not name.startswith("."):
+            if name.lower().endswith(endings) and not name.startswith("."):
                 yield Path(place, name)
 
 
@@ -158,4 +146,4 @@ def is_url(name: str) -> bool:
     return name.lower().startswith(("http://", "https://"))
 
 
-__all__ = ["PHOTO_ENDINGS", "STDIN", "files_in", "is_url", "named_photos", "photos_in"]
+__all__ = ["PHOTO_ENDINGS", "STDIN", "files_in", "is_url", "named_photos"]

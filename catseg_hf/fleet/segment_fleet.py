@@ -194,14 +194,15 @@ def _checked(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -
         return
 
     def targets(item: Item) -> list[str]:
-        return [str(path) for path in targets_of(Path(item.stem), job.output, job.kinds).values()]
+        # Some file systems take capital and small letters for the same.
+        return [str(path).casefold() for path in targets_of(Path(item.stem), job.output, job.kinds).values()]
 
     shared = Names((target for item in source.items(keep_endings, {}) for target in targets(item)), repeated=True)
     owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(job.output, job.kinds)}
     of_all = Names(owners)
     for item in source.items(keep_endings, problems):
         places = targets(item)
-        critical = [place.casefold() for place in places if place in shared or place in of_all]
+        critical = [place for place in places if place in shared or place in of_all]
         owner = next((owners[place] for place in critical if place in owners), None)
         if owner is not None:
             problems[item.name] = f"its results would replace those of {owner}: segment it alone, or rename it."

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Names:
-    """A set of names that capitals do not tell apart, as on some file systems.
+    """A set of names.
 
     Of each stays a hash of 64 bits. Two different names share one by chance in a set of ten million with a probability
     of 3e-6.
@@ -24,9 +24,6 @@ class Names:
         unique, counts = np.unique(hashes, return_counts=True)
         self._hashes = unique[counts > 1] if repeated else unique
 
-    def __len__(self) -> int:
-        return len(self._hashes)
-
     def __contains__(self, name: str) -> bool:
         value = np.uint64(_hash(name))
         place = np.searchsorted(self._hashes, value)
@@ -34,7 +31,7 @@ class Names:
 
 
 def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(os.fsencode(name.casefold()), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big")
 
 
 __all__ = ["Names"]

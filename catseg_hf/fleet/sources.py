@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catseg_hf.app.photo_names import PHOTO_ENDINGS, files_in, is_url, photos_in
+from catseg_hf.app.photo_names import PHOTO_ENDINGS, files_in, is_url
 from catseg_hf.fleet.shared_names import Names
 
 
@@ -62,7 +62,8 @@ class Files:
         Returns:
             An iterator over the photos; which names occur more than once is found out before.
         """
-        shared = Names((str(_stem(path)) for _, path in self._paths()), repeated=True)
+        # Some file systems take capital and small letters for the same.
+        shared = Names((str(_stem(path)).casefold() for _, path in self._paths()), repeated=True)
         seen: dict[Path, str] = {}
         output, is_folder = Path(os.path.abspath(self.output)), self.path.is_dir()
         for name, path in self._paths():
@@ -73,7 +74,7 @@ class Files:
                 problems[name] = "its name is not UTF-8: rename it."
                 continue
             stem = _stem(path)
-            if str(stem) in shared:
+            if str(stem).casefold() in shared:
                 key = path if keep_endings else Path(str(stem).casefold())
                 if key in seen:
                     if _full(seen[key]) != _full(name):
@@ -88,7 +89,7 @@ class Files:
     def _paths(self) -> Iterator[tuple[str, Path]]:
         """Each photo, and where its results go but for their endings."""
         if self.path.is_dir():
-            for path in photos_in(self.path, self.output):
+            for path in files_in(self.path, self.output, PHOTO_ENDINGS):
                 yield str(path), path.relative_to(self.path)
             return
         shared = self._shared_folder()
@@ -192,7 +193,7 @@ def find_source(inputs: list[str], output: Path, column: str) -> Files | Parquet
     if path.is_dir() and (output.resolve() == path.resolve() or output.resolve() in path.resolve().parents):
         raise ValueError(f"--output {output} holds the photos themselves: name another folder.")
     if path.is_dir():
-        has_photos = next(photos_in(path, output), None) is not None
+        has_photos = next(files_in(path, output, PHOTO_ENDINGS), None) is not None
         has_parquet = next(_parquet_in(path, output), None) is not None
         if has_photos and has_parquet:
             raise ValueError(f"{path} holds both photos and Parquet files: name a folder with one of them.")
@@ -205,12 +206,7 @@ def find_source(inputs: list[str], output: Path, column: str) -> Files | Parquet
 
 
 def _parquet_in(path: Path, output: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-        return
-    for file in files_in(path, output):
-        if file.suffix.lower() == ".parquet":
-            yield file
+    return iter([path]) if path.is_file() else files_in(path, output, (".parquet",))
 
 
 def _place(name: str) -> Path:

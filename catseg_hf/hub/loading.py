@@ -33,13 +33,14 @@ def load_model_and_processor(
         raise
     except BaseException as error:  # damaged files make libraries fail in all ways, those in Rust in their own
         raise ValueError(
-            f"{folder} holds no whole model of catseg_hf. {type(error).__name__}: {error or 'no reason given'}"
+            f"{folder} holds no whole model of catseg_hf: convert or download it again. {type(error).__name__}: "
+            f"{error or 'no reason given'}"
         ) from error
     for kind, what in (("missing_keys", "missing"), ("unexpected_keys", "not of that model")):
         if names := sorted(report[kind]):
             raise ValueError(
                 f"The weights in {folder} are not those of the model in its config.json: {len(names)} are {what}, "
-                f"such as {names[0]!r}."
+                f"such as {names[0]!r}. Convert or download it again."
             )
     return model.eval(), processor
 

@@ -43,9 +43,9 @@ def write_parquet(path: str, values: list[object], kind: pa.DataType, rows_of_a_
 
 
 def test_names_that_occur_more_than_once() -> None:
-    names = ["a", "b", "A", "c", "ß", "ss", "d"]
+    names = ["a", "b", "a", "c", "A", "d"]
     repeated = Names(iter(names), repeated=True)
-    assert [name in repeated for name in names] == [True, False, True, False, True, True, False]
+    assert [name in repeated for name in names] == [True, False, True, False, False, False]
     every = Names(names)
     assert all(name in every for name in names) and "e" not in every and "" not in every
     assert "a" not in Names([])
@@ -172,7 +172,7 @@ def test_results_go_on_and_are_of_one_kind(tmp_path: Path) -> None:
     # What a kill left is no part.
     (tmp_path / "out" / ".unfinished-1-part-00001.parquet").write_bytes(b"PAR1")
     with pytest.raises(RuntimeError), ParquetResults(tmp_path / "out", made_with, goes_on=True) as results:
-        assert ["x" in results.done, "z" in results.done] == [True, False]
+        assert [name in results.done for name in ("x", "X", "z")] == [True, False, False]
         results.add(rows("z"))
         raise RuntimeError  # the rows before it are kept
     assert sorted(path.name for path in (tmp_path / "out").glob("part*")) == [

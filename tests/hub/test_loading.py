@@ -43,7 +43,9 @@ def test_weights_of_another_model(folder: Path, number: int, message: str) -> No
 
 def test_what_libraries_fail_at_is_named(folder: Path) -> None:
     change(folder / "config.json", "id2label", value="seven")
-    with pytest.raises(ValueError, match="model holds no whole model of catseg_hf. AttributeError: 'str'"):
+    with pytest.raises(
+        ValueError, match="model holds no whole model of catseg_hf: convert or download it again. AttributeError: 'str'"
+    ):
         load_model_and_processor(str(folder))
 
 

@@ -42,8 +42,8 @@ REPLICA = "ServeReplica:catseg:CatSegModel"
 class Service:
     """A service that runs."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
-        self.process, self.port = process, port
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
+        self.process, self.port, self.log = process, port, log
         self.address = f"http://127.0.0.1:{port}"
 
     def ask(self, photo: bytes, labels: str, **options: str) -> httpx.Response:
@@ -73,7 +73,7 @@ def running_service(log: Path, *options: str) -> Iterator[Service]:
         try:
             wait_for(lambda: "Serving tiny at" in log.read_text() or process.poll() is not None)
             assert process.poll() is None, log.read_text()
-            yield Service(process, port)
+            yield Service(process, port, log)
         finally:
             process.terminate()
             try:
@@ -190,11 +190,9 @@ def test_state(service: Service) -> None:
 
 
 def test_ctrl_c_finishes_what_runs(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    with running_service(log) as alone:
+    with running_service(tmp_path / "log.txt") as alone:
         # A terminal sends it to all processes.
         check_that_it_finishes(alone, lambda: os.killpg(alone.process.pid, signal.SIGINT))
-    assert "Finishing what runs" in log.read_text() and "Traceback" not in log.read_text()
 
 
 def test_sigterm_finishes_what_runs(service: Service) -> None:
@@ -212,10 +210,12 @@ def check_that_it_finishes(service: Service, end: Callable[[], None]) -> None:
         end()
         answers = [reply.result() for reply in replies]
     # All that were inside are answered; those that came too late are told so.
-    assert sum(answer.content == expected for answer in answers) >= inside
+    assert sum(answer.content == expected for answer in answers) >= max(inside, 3)
     late = [answer for answer in answers if answer.content != expected]
     assert all(answer.status_code == 503 and "about to end" in answer.text for answer in late)
     assert service.process.wait(60) == 0
+    assert "Finishing what runs" in service.log.read_text()
+    assert "Traceback" not in service.log.read_text()
 
 
 def test_what_cannot_be_started_says_so(
