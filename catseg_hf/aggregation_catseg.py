@@ -86,7 +86,7 @@ class CatSegAggregatorLayer(nn.Module):
         Args:
             hidden_states (`torch.FloatTensor` of shape `(B, T, h, w, C)`): Cost maps.
             appearance_guidance (`torch.FloatTensor` of shape `(B, h, w, G)`): Projected appearance guidance.
-            text_guidance (`torch.FloatTensor` of shape `(B, T, X)`): Projected text guidance.
+            text_guidance (`torch.FloatTensor` of shape `(B, T, X)` or `(1, T, X)`): Projected text guidance.
             windows (`Sequence[AttentionWindows]`): Those of each spatial block.
             chunk_size (`int`): Number of classes at a time; all of them if attentions are wanted.
             output_attentions (`bool`): Whether to return the weights of the spatial blocks.
@@ -152,12 +152,11 @@ class CatSegAggregator(nn.Module):
         """
         text_embeds = normalize(text_embeds)
         cost_volume = self.cost_volume(normalize(image_embeds), text_embeds)  # B, T, P, h, w
-        texts = self._class_embeddings(text_embeds).expand(image_embeds.shape[0], -1, -1)  # B, T, D
+        text_guidance = F.relu(self.text_guidance_projection(self._class_embeddings(text_embeds)))[None]  # 1, T, X
         kept_classes = self._kept_classes(cost_volume)
         if kept_classes is not None:
             images = torch.arange(cost_volume.shape[0], device=cost_volume.device)[:, None]
-            cost_volume, texts = cost_volume[images, kept_classes], texts[images, kept_classes]
-        text_guidance = F.relu(self.text_guidance_projection(texts))
+            cost_volume, text_guidance = cost_volume[images, kept_classes], text_guidance[0, kept_classes]
         appearance_guidance = F.relu(self.guidance_projection(guidance)).permute(0, 2, 3, 1)
 
         chunk_size = max(1, chunk_size // cost_volume.shape[0])
@@ -165,9 +164,9 @@ class CatSegAggregator(nn.Module):
             chunk_size = cost_volume.shape[1]
         hidden_states = self._embed(cost_volume, chunk_size)
         # The same in all layers.
-        windows = [
-            block.windows(*hidden_states.shape[2:4], hidden_states.device) for block in self.layers[0].spatial_blocks
-        ]
+        height, width = hidden_states.shape[2:4]
+        positions = torch.arange(height * width, device=hidden_states.device).view(height, width)
+        windows = [block.windows(positions) for block in self.layers[0].spatial_blocks]
         all_hidden_states, all_attentions = [], []
         for layer in (None, *self.layers):
             if layer is not None:
@@ -229,7 +228,8 @@ class CatSegAggregator(nn.Module):
     @staticmethod
     def _class_embeddings(text_embeds: torch.Tensor) -> torch.Tensor:
         # (T, P, D) or (T, P, S, D) -> T, D: the direction of the mean over templates and synonyms
-        return normalize(text_embeds.flatten(1, -2).sum(dim=1))
+        text_embeds = text_embeds.flatten(1, -2)
+        return text_embeds[:, 0] if text_embeds.shape[1] == 1 else normalize(text_embeds.sum(dim=1))
 
     def _embed(self, cost_volume: torch.Tensor, chunk_size: int) -> torch.Tensor:
         # B, T, P, h, w -> B, T, h, w, C

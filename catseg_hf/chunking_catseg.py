@@ -16,9 +16,7 @@ logger = logging.get_logger(__name__)
 ALL = torch.iinfo(torch.int32).max
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
 GPU_CHUNK_BYTES = 2**30  # memory of all that is made of the class maps worked on at a time
-CPU_VIEWS_AT_A_TIME = 8
-CPU_CLASS_MAPS_AT_A_TIME = 320
-GPU_VIEWS_BYTES = 2**31  # size of the class maps of the views that go through the model together
+CPU_VIEWS_AT_A_TIME, GPU_VIEWS_AT_A_TIME = 8, 32  # that go through CLIP together
 
 Result = TypeVar("Result")
 
@@ -50,36 +48,43 @@ def bytes_per_class_map(config: CatSegConfig, height: int, width: int) -> int:
     return 4 * height * width * config.hidden_size
 
 
-def views_at_a_time(
-    config: CatSegConfig,
-    num_classes: int,
-    height: int,
-    width: int,
-    device: torch.device,
-    *,
-    training: bool,
-    needs_all: bool,
+def views_at_a_time(device: torch.device, *, needs_all: bool) -> int:
+    """Number of views that go through CLIP together, so that memory does not grow with them.
+
+    Args:
+        device (`torch.device`): Where the model computes.
+        needs_all (`bool`): Whether something is wanted that is of all views together.
+
+    Returns:
+        `int`: As many as keep the device busy; all of them where a gradient is recorded or the model is compiled.
+    """
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all:
+        return ALL
+    return CPU_VIEWS_AT_A_TIME if device.type == "cpu" else GPU_VIEWS_AT_A_TIME
+
+
+def aggregated_views(
+    config: CatSegConfig, num_classes: int, chunk_size: int, *, training: bool, needs_all: bool
 ) -> int:
-    """Number of views that go through the model together, so that memory does not grow with them.
+    """Number of views that go through aggregator and decoder together.
 
     Args:
         config (`CatSegConfig`): Of the model.
         num_classes (`int`): Number of class maps of each view.
-        height, width (`int`): Size of the patch grid.
-        device (`torch.device`): Where the model computes.
+        chunk_size (`int`): Number of class maps that are worked on at a time.
         training (`bool`): Whether the model is in training mode.
         needs_all (`bool`): Whether something is wanted that is of all views together.
 
     Returns:
-        `int`: Few on a CPU, as many as need a bounded part of a GPU's memory, all of them where a gradient is recorded.
+        `int`: As many as have their class maps in one chunk: a chunk of several larger views is no contiguous part of
+        their maps, and would be copied again and again. All of them where a gradient is recorded or the model is
+        compiled.
     """
     if config.early_rejection is not None and not training:
         return 1  # or what is rejected in one view would depend on the others
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or needs_all:
         return ALL
-    if device.type == "cpu":
-        return max(1, min(CPU_VIEWS_AT_A_TIME, CPU_CLASS_MAPS_AT_A_TIME // num_classes))
-    return max(1, GPU_VIEWS_BYTES // (num_classes * bytes_per_class_map(config, height, width)))
+    return max(1, chunk_size // num_classes)
 
 
 def with_less_memory(compute: Callable[..., Result], sizes: Mapping[str, tuple[int, int]]) -> Result:

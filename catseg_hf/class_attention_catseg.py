@@ -50,7 +50,7 @@ class CatSegClassBlock(nn.Module):
         """
         Args:
             hidden_states (`torch.FloatTensor` of shape `(B, T, h, w, C)`): Cost maps of all classes.
-            guidance (`torch.FloatTensor` of shape `(B, T, X)`): Projected text guidance.
+            guidance (`torch.FloatTensor` of shape `(B, T, X)` or `(1, T, X)`): Projected text guidance.
             chunk_size (`int`): Number of maps at a time: of all classes, as many positions as these maps have in all.
 
         Returns:
@@ -93,18 +93,28 @@ class CatSegClassBlock(nn.Module):
         padding_key: torch.Tensor | None,
         padding_value: torch.Tensor | None,
     ) -> torch.Tensor:
-        # maps and result B, T, l, C for l positions; terms of the text guidance B, T, 1, C
+        # maps and result B, T, l, C for l positions; terms of the text guidance B or 1, T, 1, C
         normalized = self.norm1(maps)
         query = self.query(normalized)
         query += query_term
         key, value = self.key_value(normalized).chunk(2, dim=-1)
         key = key + key_term
         query, key, value = (
-            tensor.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4) for tensor in (query, key, value)
-        )  # B, l, heads, T, d
-        attention = self._linear_attention if self.config.class_attention == "linear" else self._softmax_attention
-        attended = attention(query, key, value, padding_key, padding_value).permute(0, 3, 1, 2, 4)  # B, T, l, heads, d
-        maps = (maps.unflatten(-1, self.heads) + attended).flatten(-2)
+            tensor.unflatten(-1, self.heads).permute(0, 2, 3, 1, 4).flatten(0, 1) for tensor in (query, key, value)
+        )  # B * l, heads, T, d: copied only for B > 1
+        if self.config.class_attention == "linear":
+            attended, divisor = self._linear_attention(query, key, value, padding_key, padding_value)
+        else:
+            attended, divisor = self._softmax_attention(query, key, value, padding_key, padding_value), None
+
+        def by_map(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.unflatten(0, (maps.shape[0], -1)).permute(0, 3, 1, 2, 4)  # B, T, l, heads, d or 1
+
+        maps_by_head, attended = maps.unflatten(-1, self.heads), by_map(attended)
+        if divisor is None:
+            maps = (maps_by_head + attended).flatten(-2)
+        else:
+            maps = torch.addcdiv(maps_by_head, attended, by_map(divisor)).flatten(-2)
         normalized = self.norm2(maps)
         maps = maps + self.mlp(normalized)
         return maps + normalized if self.config.class_mlp_inner_residual else maps
@@ -116,18 +126,19 @@ class CatSegClassBlock(nn.Module):
         value: torch.Tensor,
         padding_key: torch.Tensor | None,
         padding_value: torch.Tensor | None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        # B * l, heads, T, d -> numerator, and denominator with d = 1
         num_classes = key.shape[-2]
         num_keys = max(num_classes, self.config.class_padding_length)
         query = F.elu(query).add_(1)
         key = F.elu(key).add_(1).mul_(1 / num_keys)
-        key_value_sum = key.transpose(-1, -2) @ value  # B, l, heads, d, d: A
-        key_sum = key.sum(dim=-2).unsqueeze(-1)  # B, l, heads, d, 1: b
+        key_value_sum = key.transpose(-1, -2) @ value  # B * l, heads, d, d: A
+        key_sum = key.sum(dim=-2).unsqueeze(-1)  # B * l, heads, d, 1: b
         if padding_key is not None:
             padding_key = (F.elu(padding_key) + 1) * ((num_keys - num_classes) / num_keys)
             key_value_sum = key_value_sum + padding_key.transpose(-1, -2) @ padding_value
             key_sum = key_sum + padding_key.transpose(-1, -2)
-        return query @ key_value_sum / (query @ key_sum + LINEAR_ATTENTION_EPSILON / num_keys)
+        return query @ key_value_sum, query @ key_sum + LINEAR_ATTENTION_EPSILON / num_keys
 
     def _softmax_attention(
         self,
@@ -140,10 +151,10 @@ class CatSegClassBlock(nn.Module):
         bias = None
         if padding_key is not None:
             num_classes = key.shape[-2]
-            key = torch.cat([key, padding_key.expand(*key.shape[:3], -1, -1)], dim=-2)
-            value = torch.cat([value, padding_value.expand(*value.shape[:3], -1, -1)], dim=-2)
-            bias = query.new_zeros(num_classes + 1)
-            bias[-1] = math.log(self.config.class_padding_length - num_classes)
+            key = torch.cat([key, padding_key.expand(key.shape[0], -1, -1, -1)], dim=-2)
+            value = torch.cat([value, padding_value.expand(value.shape[0], -1, -1, -1)], dim=-2)
+            bias = query.new_zeros(1, num_classes + 1)
+            bias[0, -1] = math.log(self.config.class_padding_length - num_classes)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def _add_unpooled(self, hidden_states: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from .chunking_catseg import joined, run, split
 from .configuration_catseg import CatSegConfig
+from .layers_catseg import CatSegGroupNorm
 
 
 class CatSegGuidedUpsampling(nn.Module):
@@ -36,7 +37,6 @@ class CatSegGuidedUpsampling(nn.Module):
         """
         upsampled_weight = self.conv_weight[:, : len(self.transposed_bias)]
         kernel = F.conv2d(self.transposed_weight, upsampled_weight, padding=2)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)  # as the maps are
         bias = self.transposed_bias.view(1, -1, 1, 1).expand(guidance.shape[0], -1, *guidance.shape[-2:])
         class_independent = F.conv2d(torch.cat([bias, guidance.to(bias.dtype)], dim=1), self.conv_weight, padding=1)
         return kernel, class_independent.contiguous(memory_format=torch.channels_last)[:, None]
@@ -50,9 +50,9 @@ class CatSegDecoderStage(nn.Module):
         self.upsampling = CatSegGuidedUpsampling(
             in_channels=in_channels, out_channels=out_channels, guidance_channels=guidance_channels
         )
-        self.norm1 = nn.GroupNorm(out_channels // 16, out_channels)
+        self.norm1 = CatSegGroupNorm(out_channels // 16, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False)
-        self.norm2 = nn.GroupNorm(out_channels // 16, out_channels)
+        self.norm2 = CatSegGroupNorm(out_channels // 16, out_channels)
 
     def forward(
         self, hidden_states: torch.Tensor, kernel: torch.Tensor, class_independent: torch.Tensor

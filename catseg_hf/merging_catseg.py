@@ -65,10 +65,11 @@ class MergedViews:
         self.window_boxes = boxes[:-1] if self.has_global_view else boxes
         top, left, bottom, right = boxes[0]
         self.window_size = (bottom - top, right - left)
-        self.coverage = torch.zeros(size, device=self.device)
+        # How many scores make the mean at each place; the global view counts as much as all windows together.
+        self.divisor = torch.zeros(size, device=self.device)
         for top, left, bottom, right in self.window_boxes:
-            self.coverage[top:bottom, left:right].add_(1)
-        self.coverage.clamp_(min=1)
+            self.divisor[top:bottom, left:right].add_(2 if self.has_global_view else 1)
+        self.divisor.clamp_(min=1)
 
     def of_classes(self, class_ids: torch.Tensor | slice) -> "MergedViews":
         """The maps of some classes."""
@@ -86,11 +87,11 @@ class MergedViews:
         for view, (top, left, bottom, right) in zip(logits.split(1), self.window_boxes, strict=False):
             scores = self._scores(resize_bilinear(view, (bottom - top, right - left)))
             merged[..., top:bottom, left:right].add_(scores)
-        merged /= self.coverage
+        merged /= self.divisor
         if self.has_global_view:
             # The global view is resized to the window first, like all views, and then to the resized image.
             scores = self._scores(resize_bilinear(logits[-1:], self.window_size))
-            merged.add_(resize_bilinear(scores, self.size)).div_(2)
+            merged.add_(resize_bilinear(scores, self.size), alpha=0.5)
         return merged[0]
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
@@ -103,14 +104,13 @@ class MergedViews:
             if first < last:
                 maps = self._scores(_resize_rows(logits, (bottom - top, right - left), first - top, last - top))
                 merged[:, first - start : last - start, left:right].add_(maps)
-        merged /= self.coverage[start:stop]
+        merged /= self.divisor[start:stop]
         if self.has_global_view:
             height = self.window_size[0]
             above, below, _ = _bilinear_source(height, self.size[0], self.device)
             first, last = int(above[start]), int(below[stop - 1]) + 1
             maps = self._scores(_resize_rows(self.logits[-1], self.window_size, first, last))
-            merged += _resize_rows(maps, self.size, start, stop, first, height)
-            merged /= 2
+            merged.add_(_resize_rows(maps, self.size, start, stop, first, height), alpha=0.5)
         return merged
 
     def _scores(self, logits: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ padding tokens, and is computed once here; the identity is written down where it
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -32,7 +32,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
 from .aggregation_catseg import CatSegAggregator, CatSegModelOutput
-from .chunking_catseg import class_chunk_size, run, split, views_at_a_time, with_less_memory
+from .chunking_catseg import aggregated_views, class_chunk_size, run, split, views_at_a_time, with_less_memory
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig, vocabulary_digest
 from .decoder_catseg import CatSegDecoder, CatSegGuidedUpsampling
@@ -514,19 +514,21 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         images = [each.flatten(0, -4) for each in inputs]
         needs_all = requested != (False, False)
         num_views, num_classes = images[0].shape[0], text_embeds.shape[0]
-        group_size = views_at_a_time(
-            self.config, num_classes, *grid, images[0].device, training=self.training, needs_all=needs_all
-        )
-        if needs_all and group_size < num_views:
+        if needs_all and num_views > 1 and self.config.early_rejection is not None and not self.training:
             raise ValueError(
                 f"`output_hidden_states` and `output_attentions` are of all {num_views} views together, but with "
                 f"`config.early_rejection={self.config.early_rejection}` views go through the model one by one: set it "
                 "to None, or give one view."
             )
+        group_size = views_at_a_time(images[0].device, needs_all=needs_all)
 
         def forward_groups(chunk_size: int, group_size: int = group_size) -> list[tuple]:
             groups = zip(*(split(each, group_size, dim=0) for each in images), strict=True)
-            return [self._forward_views(group, encodes, text_embeds, chunk_size, *requested) for group in groups]
+            return [
+                outputs
+                for group in groups
+                for outputs in self._forward_views(group, encodes, text_embeds, chunk_size, *requested)
+            ]
 
         sizes = {"class maps": (class_chunk_size(self.config, *grid, images[0].device), num_views * num_classes)}
         if not needs_all:
@@ -551,13 +553,29 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
         chunk_size: int,
         output_hidden_states: bool | int | list[int],
         output_attentions: bool,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None, tuple[torch.Tensor, ...] | None]:
+    ) -> Iterator[tuple[torch.Tensor, tuple[torch.Tensor, ...] | None, tuple[torch.Tensor, ...] | None]]:
         # B·V, h, w, D, and maps of the same grid or finer ones
         image_embeds, guidance = self.model.encode_images(*images) if encodes else (images[0], images[1:])
+        requested = output_hidden_states, output_attentions
+        group_size = aggregated_views(
+            self.config, text_embeds.shape[0], chunk_size, training=self.training, needs_all=requested != (False, False)
+        )
+        for group in zip(*(split(each, group_size, dim=0) for each in (image_embeds, *guidance)), strict=True):
+            yield self._aggregate_and_decode(group, text_embeds, chunk_size, *requested)
+
+    def _aggregate_and_decode(
+        self,
+        encoded: Sequence[torch.Tensor],
+        text_embeds: torch.Tensor,
+        chunk_size: int,
+        output_hidden_states: bool | int | list[int],
+        output_attentions: bool,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None, tuple[torch.Tensor, ...] | None]:
+        image_embeds, *guidance = encoded
         aggregated = self.model.aggregator(
             image_embeds, text_embeds, guidance[0], chunk_size, output_hidden_states, output_attentions
         )
-        logits = self.decoder(aggregated.last_hidden_state, guidance[1:], max(1, chunk_size // 2))
+        logits = self.decoder(aggregated.last_hidden_state, guidance[1:], chunk_size)
         if aggregated.kept_classes is not None:
             size = (logits.shape[0], text_embeds.shape[0], *logits.shape[-2:])
             index = aggregated.kept_classes[..., None, None].expand_as(logits)

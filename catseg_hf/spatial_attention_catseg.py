@@ -32,9 +32,7 @@ class AttentionWindows(NamedTuple):
     groups: list[tuple[int, int]]
 
 
-def attention_windows(
-    height: int, width: int, window_size: int, *, shifted: bool, device: torch.device
-) -> AttentionWindows:
+def attention_windows(positions: torch.Tensor, window_size: int, *, shifted: bool) -> AttentionWindows:
     """Cuts a map into attention windows.
 
     Swin's shifted windows roll the map and then mask whatever was not adjacent before. What remains is attention inside
@@ -42,24 +40,25 @@ def attention_windows(
     added, and windows at the border are simply smaller (which is the same as padded and masked).
 
     Args:
-        height, width (`int`): Size of the map.
+        positions (`torch.LongTensor` of shape `(h, w)`):
+            The flat positions of the map, from 0 to h * w - 1, made on the device: nothing is copied from the host.
         window_size (`int`): Side of a window. On a map that is not larger there is one window and no shift.
         shifted (`bool`): Whether the windows are shifted by half their side.
-        device (`torch.device`): Where the positions are made: nothing is copied from the host.
 
     Returns:
         [`AttentionWindows`]
     """
+    height, width = positions.shape
     shift = window_size // 2 if shifted and min(height, width) > window_size else 0
     window_size = min(window_size, height, width)
-    positions = torch.arange(height * width, device=device).view(height, width)
     by_shape: dict[tuple[int, int], list[torch.Tensor]] = {}
     for top, bottom in window_segments(height, window_size, shift):
         for left, right in window_segments(width, window_size, shift):
             by_shape.setdefault((bottom - top, right - left), []).append(positions[top:bottom, left:right])
     # Attention asks for equal lengths, not for equal shapes.
     shapes = sorted(by_shape, key=lambda shape: shape[0] * shape[1])
-    order = torch.cat([torch.stack(by_shape[shape]).flatten() for shape in shapes])
+    orders = [torch.stack(by_shape[shape]).flatten() for shape in shapes]
+    order = orders[0] if len(orders) == 1 else torch.cat(orders)
     counts: dict[int, int] = {}
     for rows, columns in shapes:
         counts[rows * columns] = counts.get(rows * columns, 0) + len(by_shape[rows, columns])
@@ -155,9 +154,9 @@ class CatSegSpatialBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.hidden_size)
         self.mlp = CatSegMlp(hidden_size=config.hidden_size, mlp_ratio=config.mlp_ratio, activation=nn.GELU())
 
-    def windows(self, height: int, width: int, device: torch.device) -> AttentionWindows:
-        """The windows of this block, for maps of that size."""
-        return attention_windows(height, width, self.config.window_size, shifted=self.shifted, device=device)
+    def windows(self, positions: torch.Tensor) -> AttentionWindows:
+        """The windows of this block; for the positions see [`attention_windows`]."""
+        return attention_windows(positions, self.config.window_size, shifted=self.shifted)
 
     def prepare(self, guidance: torch.Tensor, windows: AttentionWindows) -> torch.Tensor:
         """What is the same for all classes.

@@ -179,13 +179,16 @@ def record_intermediates(model: CatSegForSemanticSegmentation, code_base: str) -
             watch(model.model.backbone, name, lambda output, index=index: output.feature_maps[index])
     watch(aggregator.cost_embedding, "conv1_out", lambda maps: maps)
     watch(aggregator.guidance_projection, "projected_guidance", F.relu)
-    watch(aggregator.text_guidance_projection, "projected_text_guidance", F.relu)
     for index, layer in enumerate(aggregator.layers):
         watch(layer.spatial_blocks[1], f"layer{index}_swin_out", lambda output: maps_by_class(output[0]))
         watch(layer, f"layer{index}_out", lambda output: maps_by_class(output[0]))
     for index in range(2):
         watch(decoder.guidance_projections[index], f"projected_decoder_guidance{index}", F.relu)
         watch(decoder.stages[index], f"decoder{index + 1}_out", maps_in_batch)
+
+    def note_text_guidance(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        hidden_states, _, text_guidance = args[:3]
+        note("projected_text_guidance", text_guidance.expand(len(hidden_states), -1, -1))
 
     def note_aggregator(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
         image_embeds, text_embeds = args[:2]
@@ -195,6 +198,7 @@ def record_intermediates(model: CatSegForSemanticSegmentation, code_base: str) -
         if output.kept_classes is not None:
             note("topk_classes", output.kept_classes)
 
+    aggregator.layers[0].register_forward_pre_hook(note_text_guidance)
     aggregator.register_forward_hook(note_aggregator)
     return recorded
 

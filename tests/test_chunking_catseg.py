@@ -9,7 +9,7 @@ from tiny_models import random_images, tiny_model
 from transformers.utils import logging
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor
-from catseg_hf.chunking_catseg import GPU_VIEWS_BYTES, class_chunk_size, joined, views_at_a_time, with_less_memory
+from catseg_hf.chunking_catseg import aggregated_views, class_chunk_size, joined, views_at_a_time, with_less_memory
 from catseg_hf.decoder_catseg import CatSegDecoder
 from catseg_hf.merging_catseg import MergedViews
 
@@ -77,7 +77,7 @@ def test_hidden_states_keep_the_views_together(monkeypatch: pytest.MonkeyPatch, 
         outputs = model(**inputs, output_hidden_states=True)
     torch.testing.assert_close(outputs.logits, expected.logits, rtol=0, atol=1e-5)
     assert outputs.hidden_states[0].shape == expected.hidden_states[0].shape == (2, 5, 64, 16)
-    assert warnings[0].startswith("Out of memory with 10 class maps at a time: done with 5 class maps.")
+    assert warnings[0].startswith("Out of memory with 10 class maps at a time: done with 2 class maps.")
 
 
 @pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
@@ -128,16 +128,39 @@ def test_joined_is_a_concatenation() -> None:
         assert torch.equal(joined(iter(maps.split(size, dim=1)), 7, dim=1), maps)
 
 
-def test_on_a_gpu_memory_does_not_grow_with_classes_and_views() -> None:
+def test_sizes_on_a_gpu() -> None:
     config, device = CatSegConfig.vit_base(), torch.device("cuda")  # only its name is looked at
     maps = class_chunk_size(config, 24, 24, device)
     assert 20 <= maps <= 1000
     with torch.no_grad():
-        for num_classes in (1, 150, 847, 10**6):
-            views = views_at_a_time(config, num_classes, 24, 24, device, training=False, needs_all=False)
-            assert views == 1 or 4 * views * num_classes * 24 * 24 * config.hidden_size <= GPU_VIEWS_BYTES
-        # A batch of photos with a few words each goes through at once.
-        assert views_at_a_time(config, 20, 24, 24, device, training=False, needs_all=False) >= 80
+        # Eight photos and a few words each at once, many words view by view.
+        assert 5 * 6 <= views_at_a_time(device, needs_all=False) <= 80
+        views = [
+            aggregated_views(config, num_classes, maps, training=False, needs_all=False)
+            for num_classes in (5, 20, 150, 847, 10**6)
+        ]
+    assert views[0] >= 40 and views[1] >= 10 and views[2:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("num_classes", [1, 3, 7])
+def test_views_together_and_one_by_one_are_the_same(num_classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"pixel_values": random_images(2, 5, 3, 64, 64), "text_embeds": random_images(num_classes, 1, 24)}
+    decode, views = CatSegDecoder.forward, []
+
+    def counted(self: CatSegDecoder, hidden_states: torch.Tensor, *args: Any) -> torch.Tensor:
+        views.append(len(hidden_states))
+        return decode(self, hidden_states, *args)
+
+    monkeypatch.setattr(CatSegDecoder, "forward", counted)
+    with torch.no_grad():
+        for chunk_size, expected_views in ((1000, [8, 2]), (2 * num_classes, [2] * 5), (1, [1] * 10)):
+            logits = tiny_model(class_chunk_size=chunk_size)(**inputs).logits
+            assert views == expected_views
+            views.clear()
+            together = tiny_model(class_chunk_size=chunk_size)(**inputs, output_hidden_states=True).logits
+            assert views == [10]
+            views.clear()
+            torch.testing.assert_close(logits, together, rtol=0, atol=1e-5)
 
 
 def test_compiled_without_a_break_and_not_anew_for_each_vocabulary() -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import plain_definitions
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import random_images, tiny_model
 from torch import nn
 
-from catseg_hf.layers_catseg import CatSegQuickGELU
+from catseg_hf.layers_catseg import CatSegGroupNorm, CatSegQuickGELU
 from catseg_hf.spatial_attention_catseg import CatSegSpatialBlock, attention_windows
 
 
@@ -41,7 +42,7 @@ def test_quick_gelu() -> None:
 
 
 def run_spatial_block(block: CatSegSpatialBlock, maps: torch.Tensor, guidance: torch.Tensor) -> torch.Tensor:
-    windows = block.windows(*maps.shape[2:4], maps.device)
+    windows = block.windows(torch.arange(maps[0, 0, ..., 0].numel()).view(maps.shape[2:4]))
     return block(maps, block.prepare(guidance, windows), windows)[0]
 
 
@@ -78,8 +79,8 @@ def test_masked_windows_stay_apart_for_huge_scores() -> None:
 @pytest.mark.parametrize("size", [(5, 7), (9, 4), (3, 3), (24, 24)])
 @pytest.mark.parametrize("shifted", [False, True])
 def test_attention_windows_hold_each_position_once(size: tuple[int, int], shifted: bool) -> None:
-    windows = attention_windows(*size, 4, shifted=shifted, device=torch.device("cpu"))
     positions = torch.arange(size[0] * size[1])
+    windows = attention_windows(positions.view(size), 4, shifted=shifted)
     assert torch.equal(windows.order.sort().values, positions)
     assert torch.equal(windows.order[windows.inverse], positions)
     assert sum(number * length for number, length in windows.groups) == len(positions)
@@ -104,6 +105,37 @@ def test_class_block(class_attention: str, num_classes: int, chunk_size: int, tr
     with torch.no_grad():  # where results take the place of the maps
         expected = plain_definitions.class_block(block, maps, guidance)
         torch.testing.assert_close(block(maps.clone(), guidance, chunk_size), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_group_norm_of_a_gpu(mean: float, dtype: torch.dtype, tolerance: float) -> None:
+    norm = CatSegGroupNorm(2, 32).to(dtype)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    maps = (random_images(3, 32, 12, 10).double() + mean).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        expected = F.group_norm(maps.double(), 2, norm.weight.double(), norm.bias.double()).to(dtype)
+        result = norm.normalize_in_place(maps)
+    torch.testing.assert_close(result, expected, rtol=tolerance, atol=tolerance)
+    assert result.is_contiguous(memory_format=torch.channels_last) and result.data_ptr() == maps.data_ptr()
+
+
+def test_decoder_of_a_gpu_keeps_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model()
+    seen: list[bool] = []
+
+    def norm_of_a_gpu(self: CatSegGroupNorm, maps: torch.Tensor) -> torch.Tensor:
+        result = self.normalize_in_place(maps)
+        seen.append(result.is_contiguous(memory_format=torch.channels_last))
+        return result
+
+    inputs = {"pixel_values": random_images(1, 2, 3, 64, 64), "text_embeds": random_images(5, 1, 24)}
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        monkeypatch.setattr(CatSegGroupNorm, "forward", norm_of_a_gpu)
+        torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-4, atol=1e-5)
+    assert len(seen) >= 4 and all(seen)
 
 
 @pytest.mark.parametrize("index", [0, 1])
