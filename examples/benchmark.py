@@ -51,13 +51,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchFeature, CLIPSegConfig, CLIPSegForImageSegmentation
 
-from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor
-from catseg_hf.app.background import in_order
+from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor, CatSegProcessor
 from catseg_hf.app.devices import compile_model
-from catseg_hf.app.outputs import write_result
-from catseg_hf.app.photo_reading import read_photos
+from catseg_hf.app.photo_segmenter import PhotoSegmenter, segment_photos
 from catseg_hf.app.photos import Photo
-from catseg_hf.app.segmentation import Segmentation
+from catseg_hf.app.segment_command import write_results
+from catseg_hf.hub import find_model
 from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
 from catseg_hf.vocabulary_catseg import end_token_id
 
@@ -69,6 +68,7 @@ CONTEXT_LENGTH = 77  # tokens that CLIP's text tower reads
 OF_PHOTOS = ("views", "sliding", "folder", "postprocess")
 LONG_RUN_SECONDS = 30.0  # what takes longer is timed three times only
 CLIPSEG_IMAGE_SIZE = 352  # of the released CLIPSeg models
+FOLDER_BATCH_SIZE = 8
 WARM_UP_RUNS = 3  # on a GPU, where libraries choose among kernels in the first ones
 TRAINING_STEPS = 80_000  # of the original's training, with 4 images each
 CLIPSEG_MAX_CLASSES = 150  # it reads one copy of the image per class, all of them at once
@@ -254,20 +254,21 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
         inputs = make_view(image_processor, random_images(job, *view_size)).to(settings.device, dtype)
         return lambda: model(**inputs, text_embeds=text_embeds).logits
 
+    photos = list(random_images(job, *photo_size))
+
     def prepare(photos: list[Any]) -> BatchFeature:
         return image_processor(photos, return_tensors="pt", device=settings.device).to(dtype=dtype)
 
-    def segment_photos(photos: list[Any]) -> list[torch.Tensor]:
+    def photos_to_label_maps() -> list[torch.Tensor]:
         outputs = model(**prepare(photos), text_embeds=text_embeds)
         return image_processor.post_process_semantic_segmentation(outputs, target_sizes=[photo_size] * len(photos))
 
-    photos = list(random_images(job, *photo_size))
     if job.task == "folder":
-        return segment_folder(job, photos, segment_photos, settings.threads)
+        return segment_folder(job, photos, model, image_processor, text_embeds, settings.threads)
     inputs = prepare(photos)
     if job.task == "views":
         return lambda: model(**inputs, text_embeds=text_embeds).logits
-    return lambda: segment_photos(photos)
+    return photos_to_label_maps
 
 
 def build_training(
@@ -293,9 +294,14 @@ def build_training(
 
 
 def segment_folder(
-    job: Job, images: list[torch.Tensor], segment_photos: Callable[[list[Any]], list[torch.Tensor]], num_workers: int
+    job: Job,
+    images: list[torch.Tensor],
+    model: CatSegForSemanticSegmentation,
+    image_processor: CatSegImageProcessor,
+    text_embeds: torch.Tensor,
+    num_workers: int,
 ) -> Callable[[], int]:
-    """A call that segments a folder of JPEGs in batches of eight and writes label maps; threads read and write."""
+    """A call that segments a folder of JPEGs in batches of eight and writes label maps."""
     temporary = tempfile.TemporaryDirectory(prefix="benchmark-")
     folder = Path(temporary.name)
     names = [f"class {index}" for index in range(job.num_classes)]
@@ -306,21 +312,14 @@ def segment_folder(
         path = folder / f"{index}.jpg"
         Image.fromarray(small).resize((job.width, job.height), Image.Resampling.BICUBIC).save(path, quality=90)
         photos.append(Photo(str(path), {"label-map": folder / f"{index}.png"}))
-
-    def write(photo_and_result: tuple[Photo, Segmentation]) -> None:
-        photo, result = photo_and_result
-        write_result(result, "label-map", photo.targets["label-map"])
-
-    def segmented(problems: dict[str, str]) -> Iterator[tuple[Photo, Segmentation]]:
-        pictures = read_photos(photos, problems, num_workers)
-        while batch := list(itertools.islice(pictures, 8)):
-            label_maps = segment_photos([picture for _, picture in batch])
-            for (photo, picture), label_map in zip(batch, label_maps, strict=True):
-                yield photo, Segmentation(photo.name, picture, names, label_map.cpu().numpy())
+    processor = CatSegProcessor.from_pretrained(find_model("tiny"))  # its tokenizer has nothing to do
+    processor.image_processor = image_processor
+    segmenter = PhotoSegmenter(model, processor, names, text_embeds=text_embeds)
 
     def call() -> int:
         problems: dict[str, str] = {}
-        written = sum(1 for _ in in_order(write, segmented(problems), num_workers, finish=True))
+        segmented = segment_photos(photos, problems, lambda: segmenter, FOLDER_BATCH_SIZE, num_workers)
+        written, _ = write_results(segmented, num_workers)
         if problems:
             raise RuntimeError(f"Photos in {temporary.name} could not be read: {problems}")
         return written

@@ -24,6 +24,9 @@ from catseg_hf.prompts_catseg import Label, parse_labels
 from catseg_hf.text_cleaning_catseg import clean_text
 
 
+BATCHES_AHEAD = 2  # that a GPU is given before the results of one are there
+
+
 class PreparedPhotos(NamedTuple):
     """Photos that go through the model together: with their pictures, and as the model's inputs."""
 
@@ -95,7 +98,6 @@ class PhotoSegmenter:
         pictures = [picture for _, picture in photos]
         return PreparedPhotos(photos, self.processor(images=pictures, device=self.model.device))
 
-    @torch.inference_mode()
     def __call__(self, prepared: PreparedPhotos) -> list[Segmentation]:
         """Segments photos together.
 
@@ -105,27 +107,45 @@ class PhotoSegmenter:
         Returns:
             `list[Segmentation]`: One for each.
         """
-        return self.segmentations(prepared, self.model(**prepared.inputs, text_embeds=self.text_embeds))
+        return self.segmentations(prepared, self.decide(prepared))
 
-    def segmentations(self, prepared: PreparedPhotos, outputs: CatSegSemanticSegmenterOutput) -> list[Segmentation]:
-        """Segmentations of photos that went through the model.
+    @torch.inference_mode()
+    def decide(
+        self, prepared: PreparedPhotos, outputs: CatSegSemanticSegmenterOutput | None = None
+    ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        """The best class of each pixel, on the model's device, which can still be at work on it.
+
+        Args:
+            prepared ([`PreparedPhotos`]): Result of `prepare`.
+            outputs ([`CatSegSemanticSegmenterOutput`], *optional*): What the model made of them, where that is known.
+
+        Returns:
+            `list[tuple[torch.LongTensor, torch.FloatTensor | None]]`: Of each photo class and, where they are wanted,
+            score, of shape `(height, width)`.
+        """
+        if outputs is None:
+            outputs = self.model(**prepared.inputs, text_embeds=self.text_embeds)
+        sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
+        if self.need_scores:
+            return self.processor.post_process_best_classes(outputs, sizes)
+        label_maps = self.processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+        return [(label_map, None) for label_map in label_maps]
+
+    def segmentations(
+        self, prepared: PreparedPhotos, decided: Sequence[tuple[torch.Tensor, torch.Tensor | None]]
+    ) -> list[Segmentation]:
+        """Segmentations of photos, brought from the model's device: waits until it is done with them.
 
         Args:
             prepared ([`PreparedPhotos`]): The photos.
-            outputs ([`CatSegSemanticSegmenterOutput`]): What the model made of them.
+            decided (`Sequence[tuple[torch.LongTensor, torch.FloatTensor | None]]`): Result of `decide`.
 
         Returns:
             `list[Segmentation]`: One for each.
         """
-        sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
-        if self.need_scores:
-            best = self.processor.post_process_best_classes(outputs, sizes)
-        else:
-            label_maps = self.processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
-            best = [(label_map, None) for label_map in label_maps]
         return [
             self.segmentation(photo.name, picture, class_ids.cpu().numpy(), scores)
-            for (photo, picture), (class_ids, scores) in zip(prepared.photos, best, strict=True)
+            for (photo, picture), (class_ids, scores) in zip(prepared.photos, decided, strict=True)
         ]
 
     def segmentation(
@@ -208,10 +228,16 @@ def segment_photos(
     segmenter = load()
     # A processor's cores are busy with the model anyway.
     num_threads = 0 if segmenter.model.device.type == "cpu" else num_workers
+    prepared_photos = in_order(segmenter.prepare, itertools.chain([first], pictures), num_threads)
+    # While threads wait for the results of some photos, a GPU is given the next ones.
+    decided = ((prepared, segmenter.decide(prepared)) for prepared in prepared_photos)
+    finished = in_order(
+        lambda item: (item[0], segmenter.segmentations(*item)), decided, min(num_threads, BATCHES_AHEAD)
+    )
     # Shown only where somebody looks.
     with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
-        for prepared in in_order(segmenter.prepare, itertools.chain([first], pictures), num_threads):
-            for (photo, _), result in zip(prepared.photos, segmenter(prepared), strict=True):
+        for prepared, results in finished:
+            for (photo, _), result in zip(prepared.photos, results, strict=True):
                 yield photo, result
                 bar.total = len(photos) - (len(problems) - num_problems)
                 bar.update()

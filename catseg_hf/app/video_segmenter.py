@@ -52,7 +52,7 @@ class FrameSegmenter:
             return self.segmenter(prepared)[0]
         outputs = self.segmenter.model(**prepared.inputs, text_embeds=self.segmenter.text_embeds)
         outputs.logits = self._averaged(outputs.logits.float())
-        return self.segmenter.segmentations(prepared, outputs)[0]
+        return self.segmenter.segmentations(prepared, self.segmenter.decide(prepared, outputs))[0]
 
     def _averaged(self, logits: torch.Tensor) -> torch.Tensor:
         scores = logits.sigmoid() if self.use_sigmoid else logits
