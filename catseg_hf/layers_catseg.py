@@ -49,6 +49,8 @@ class CatSegGroupNorm(nn.GroupNorm):
     def normalize_in_place(self, maps: torch.Tensor) -> torch.Tensor:
         """The same in any layout: the maps `(N, C, h, w)` times one number for each channel, plus another."""
         groups = maps.unflatten(1, (self.num_groups, -1))  # N, G, C / G, h, w
+        if maps.dtype == torch.float16:
+            groups = groups.float()  # a variance can be beyond it
         variance, mean = torch.var_mean(groups, dim=(2, 3, 4), correction=0, keepdim=True)
         shape = groups.shape[1:3]
         scale = (widened(variance) + self.eps).rsqrt() * self.weight.view(*shape, 1, 1)  # N, G, C / G, 1, 1

@@ -167,6 +167,7 @@ def encode_appearance(backbone: nn.Module, pixel_values: torch.Tensor, size: tup
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
+@torch.compiler.disable  # It reads the prompts, which no graph can, and would be compiled anew for each length of them.
 def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfig) -> torch.Tensor:
     """Text embeddings of all classes.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import random_images, tiny_model
+from tiny_models import random_images, random_input_ids, tiny_model
 from transformers.utils import logging
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor
@@ -182,3 +182,34 @@ def test_compiled_without_a_break_and_not_anew_for_each_vocabulary() -> None:
             logits = model(pixel_values, text_embeds=text_embeds).logits
             torch.testing.assert_close(logits, plain(pixel_values, text_embeds=text_embeds).logits, rtol=0, atol=1e-5)
     assert len(graphs) == 3, graphs  # one of fixed size, and one for any number on each side of the padding
+
+
+def test_compiled_training_reads_prompts_beside_one_graph() -> None:
+    torch.compiler.reset()
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
+
+    model = tiny_model().train()
+    plain = CatSegForSemanticSegmentation(model.config).train()
+    plain.load_state_dict(model.state_dict())
+    model.compile(backend=backend)
+    inputs = {"pixel_values": random_images(2, 3, 64, 64), "labels": torch.zeros(2, 64, 64, dtype=torch.int64)}
+    for seed in range(3):
+        inputs["input_ids"] = random_input_ids(3, 1, 8 - seed, seed=seed)  # prompts of other lengths
+        losses = []
+        for each in (plain, model):
+            each.zero_grad()
+            loss = each(**inputs).loss
+            loss.backward()
+            losses.append(loss.detach())
+        torch.testing.assert_close(*losses)
+    # The model once, and what looks at the shape of prompts.
+    assert [size > 100 for size in sorted(graphs)] == [False] * (len(graphs) - 1) + [True] and len(graphs) <= 2, graphs
+    gradients = {name: parameter.grad for name, parameter in plain.named_parameters() if parameter.grad is not None}
+    assert any("text_model" in name for name in gradients)
+    for name, parameter in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)

@@ -107,13 +107,17 @@ def test_class_block(class_attention: str, num_classes: int, chunk_size: int, tr
         torch.testing.assert_close(block(maps.clone(), guidance, chunk_size), expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-@pytest.mark.parametrize("mean", [0.0, 3.0])
-def test_group_norm_of_a_gpu(mean: float, dtype: torch.dtype, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 0.05), (torch.float16, 0.01)],
+)
+@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (3.0, 1.0), (0.0, 1e-3), (100.0, 400.0)])
+def test_group_norm_of_a_gpu(mean: float, deviation: float, dtype: torch.dtype, tolerance: float) -> None:
     norm = CatSegGroupNorm(2, 32).to(dtype)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
-    maps = (random_images(3, 32, 12, 10).double() + mean).to(dtype).contiguous(memory_format=torch.channels_last)
+    maps = (random_images(3, 32, 12, 10).double() * deviation + mean).to(dtype)
+    maps = maps.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         expected = F.group_norm(maps.double(), 2, norm.weight.double(), norm.bias.double()).to(dtype)
         result = norm.normalize_in_place(maps)

@@ -15,6 +15,8 @@ from tiny_models import random_images, random_input_ids, tiny_model
 from transformers import pipeline
 
 from catseg_hf import CatSegImageProcessor
+from catseg_hf.app.photo_segmenter import PhotoSegmenter, load_segmenter, segment_photos
+from catseg_hf.app.photos import Photo
 from catseg_hf.hub import find_model
 from catseg_hf.scenes import GROUND, draw_scene
 
@@ -82,6 +84,28 @@ def test_pipeline_of_catseg_tiny_decides_as_on_a_cpu(dtype: torch.dtype) -> None
             label_map[np.asarray(result["mask"]) > 0] = names.index(result["label"])
         maps.append(label_map)
     assert (maps[0] == maps[1]).mean() >= (0.9999 if dtype == torch.float32 else 0.995)
+
+
+@pytest.mark.parametrize("need_scores", [False, True])
+def test_a_folder_of_photos_is_segmented_as_on_a_cpu(need_scores: bool, tmp_path: Path) -> None:
+    photos = []
+    for index in range(7):
+        draw_scene(index).image.resize((200 + 40 * index, 240)).save(tmp_path / f"{index}.png")
+        photos.append(Photo(str(tmp_path / f"{index}.png"), {}))
+    found = {}
+    for device in ("cpu", "cuda"):
+
+        def load(device: str = device) -> PhotoSegmenter:
+            return load_segmenter("tiny", device, "float32", draw_scene(0).names, need_scores=need_scores)
+
+        problems: dict[str, str] = {}
+        found[device] = list(segment_photos(photos, problems, load, batch_size=2, num_workers=3))
+        assert not problems
+    for (photo, expected), (gpu_photo, result) in zip(found["cpu"], found["cuda"], strict=True):
+        assert gpu_photo == photo and result.class_ids.shape == expected.class_ids.shape
+        assert (result.class_ids == expected.class_ids).mean() > 0.999
+        if need_scores:
+            np.testing.assert_allclose(result.scores, expected.scores, atol=1e-3)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
