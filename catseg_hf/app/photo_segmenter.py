@@ -221,29 +221,45 @@ def segment_photos(
         An iterator over each photo with its segmentation.
     """
     num_problems = len(problems)
-    pictures = in_batches(read_photos(photos, problems, num_workers), batch_size)
+    pictures = read_photos(photos, problems, num_workers)
     first = next(pictures, None)
     if first is None:
         return
-    segmenter = load()
-    # A processor's cores are busy with the model anyway.
+    segmented = segment_pictures(load(), itertools.chain([first], pictures), batch_size, num_workers)
+    # Shown only where somebody looks.
+    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
+        for photo_and_result in segmented:
+            yield photo_and_result
+            bar.total = len(photos) - (len(problems) - num_problems)
+            bar.update()
+
+
+def segment_pictures(
+    segmenter: PhotoSegmenter, pictures: Iterable[tuple[Photo, Image.Image]], batch_size: int, num_workers: int
+) -> Iterator[tuple[Photo, Segmentation]]:
+    """Segments pictures one batch after the other; a GPU is given the next ones before the results of one are there.
+
+    Args:
+        segmenter ([`PhotoSegmenter`]): Model, labels and threshold.
+        pictures (`Iterable[tuple[Photo, PIL.Image.Image]]`): Photos with their pictures; taken as they are needed.
+        batch_size (`int`): Photos at a time.
+        num_workers (`int`): Threads that prepare batches for a GPU. The cores of a CPU are busy with the model anyway.
+
+    Returns:
+        An iterator over each photo with its segmentation.
+    """
     num_threads = 0 if segmenter.model.device.type == "cpu" else num_workers
-    prepared_photos = in_order(segmenter.prepare, itertools.chain([first], pictures), num_threads)
-    # While threads wait for the results of some photos, a GPU is given the next ones.
+    prepared_photos = in_order(segmenter.prepare, _in_batches(pictures, batch_size), num_threads)
     decided = ((prepared, segmenter.decide(prepared)) for prepared in prepared_photos)
     finished = in_order(
         lambda item: (item[0], segmenter.segmentations(*item)), decided, min(num_threads, BATCHES_AHEAD)
     )
-    # Shown only where somebody looks.
-    with tqdm(total=len(photos), unit="photo", disable=None if len(photos) > 1 else True) as bar:
-        for prepared, results in finished:
-            for (photo, _), result in zip(prepared.photos, results, strict=True):
-                yield photo, result
-                bar.total = len(photos) - (len(problems) - num_problems)
-                bar.update()
+    for prepared, results in finished:
+        for (photo, _), result in zip(prepared.photos, results, strict=True):
+            yield photo, result
 
 
-def in_batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
+def _in_batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
     """Photos a few at a time.
 
     Args:
@@ -313,8 +329,8 @@ __all__ = [
     "PhotoSegmenter",
     "PreparedPhotos",
     "embed_labels",
-    "in_batches",
     "load_model",
     "load_segmenter",
     "segment_photos",
+    "segment_pictures",
 ]

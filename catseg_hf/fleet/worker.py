@@ -14,7 +14,7 @@ from PIL import Image
 from catseg_hf.app.annotation_options import annotation_files
 from catseg_hf.app.background import in_order
 from catseg_hf.app.photo_reading import decode_photo, picture_or_reason, read_photo
-from catseg_hf.app.photo_segmenter import in_batches, load_segmenter
+from catseg_hf.app.photo_segmenter import load_segmenter, segment_pictures
 from catseg_hf.app.photos import Photo, targets_of, write_photo
 from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.fleet.parquet_results import SCHEMA, result_row
@@ -110,13 +110,8 @@ class Worker:
                 reports.append({"name": item.name, "was_there": True})
             else:
                 left.append(item)
-        batches = in_batches(self._pictures(left, reports), self.job.batch_size)
-        prepared = in_order(self.segmenter.prepare, batches, self.num_threads)
-        segmented = (
-            (photo, result)
-            for batch in prepared
-            for (photo, _), result in zip(batch.photos, self.segmenter(batch), strict=True)
-        )
+        pictures = self._pictures(left, reports)
+        segmented = segment_pictures(self.segmenter, pictures, self.job.batch_size, self.job.num_workers)
         reports.extend(in_order(self._finish, segmented, self.num_threads, finish=True))
         return pa.Table.from_pylist(reports, REPORTS)
 
