@@ -15,6 +15,7 @@ The original computes with tensors of size classes x everything. Most of that is
 padding tokens, and is computed once here; the identity is written down where it is used. All of them are exact.
 """
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -32,7 +33,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
 from .aggregation_catseg import CatSegAggregator, CatSegModelOutput
-from .chunking_catseg import aggregated_views, class_chunk_size, run, split, views_at_a_time, with_less_memory
+from .chunking_catseg import aggregated_views, class_chunk_size, joined, run, split, views_at_a_time, with_less_memory
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig, vocabulary_digest
 from .decoder_catseg import CatSegDecoder, CatSegGuidedUpsampling
@@ -522,20 +523,22 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
             )
         group_size = views_at_a_time(images[0].device, needs_all=needs_all)
 
-        def forward_groups(chunk_size: int, group_size: int = group_size) -> list[tuple]:
+        def forward_groups(chunk_size: int, group_size: int = group_size) -> tuple[Any, ...]:
             groups = zip(*(split(each, group_size, dim=0) for each in images), strict=True)
-            return [
-                outputs
+            outputs = (
+                output
                 for group in groups
-                for outputs in self._forward_views(group, encodes, text_embeds, chunk_size, *requested)
-            ]
+                for output in self._forward_views(group, encodes, text_embeds, chunk_size, *requested)
+            )
+            first, *others = next(outputs)  # of the others there is anything only where all views go together
+            all_logits = itertools.chain([first], (logits for logits, *_ in outputs))
+            return joined(all_logits, num_views, dim=0), *others
 
         sizes = {"class maps": (class_chunk_size(self.config, *grid, images[0].device), num_views * num_classes)}
         if not needs_all:
             sizes["views"] = (group_size, num_views)
         outputs = with_less_memory(forward_groups, sizes)
-        logits = outputs[0][0] if len(outputs) == 1 else torch.cat([output[0] for output in outputs])
-        logits, hidden_states, attentions = (restore_views(value, views) for value in (logits, *outputs[0][1:]))
+        logits, hidden_states, attentions = (restore_views(value, views) for value in outputs)
         return CatSegSemanticSegmenterOutput(
             loss=None if labels is None else self.semantic_segmentation_loss(logits, labels),
             logits=logits,
