@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from io import BytesIO
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -154,8 +155,19 @@ def test_a_replica_that_is_killed_takes_nothing_with_it_but_what_it_held(service
 
 def test_more_requests_than_may_wait_are_refused_at_once(service: Service) -> None:
     photo = photo_of(0, 512)
+    is_refused = Event()
+
+    def ask_until_one_is_refused(_: int) -> list[httpx.Response]:
+        # Again and again, so that all of them wait at the same time sooner or later, however slowly they start.
+        replies = []
+        while not is_refused.is_set() and len(replies) < 20:
+            replies.append(service.ask(photo, "star, ground"))
+            if replies[-1].status_code != 200:
+                is_refused.set()
+        return replies
+
     with ThreadPoolExecutor(60) as callers:
-        replies = list(callers.map(lambda _: service.ask(photo, "star, ground"), range(60)))
+        replies = [reply for each in callers.map(ask_until_one_is_refused, range(60)) for reply in each]
     statuses = Counter(reply.status_code for reply in replies)
     assert set(statuses) == {200, 429} and statuses[200] >= 20
     refused = next(reply for reply in replies if reply.status_code == 429)
