@@ -54,7 +54,7 @@ class CatSegGroupNorm(nn.GroupNorm):
         variance, mean = torch.var_mean(groups, dim=(2, 3, 4), correction=0, keepdim=True)
         shape = groups.shape[1:3]
         scale = (widened(variance) + self.eps).rsqrt() * self.weight.view(*shape, 1, 1)  # N, G, C / G, 1, 1
-        shift = torch.addcmul(widened(self.bias).view(*shape, 1, 1), widened(mean), scale, value=-1)
+        shift = torch.addcmul(self.bias.view(*shape, 1, 1), mean, scale, value=-1)  # as wide as the scale
         return torch.addcmul(shift.flatten(1, 2), maps, scale.flatten(1, 2), out=maps)
 
 
