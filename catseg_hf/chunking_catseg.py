@@ -15,7 +15,8 @@ logger = logging.get_logger(__name__)
 
 ALL = torch.iinfo(torch.int32).max
 CPU_CHUNK_BYTES = 2_500_000  # size of the class maps worked on at a time: what stays in the cache is fastest
-GPU_CHUNK_BYTES = 5 * 2**28  # memory of all that is made of the class maps worked on at a time: the 256 of many words
+# Memory of all that is made of the class maps worked on at a time: enough for the 256 that models keep of many classes.
+GPU_CHUNK_BYTES = 5 * 2**28
 CPU_VIEWS_AT_A_TIME, GPU_VIEWS_AT_A_TIME = 8, 32  # that go through CLIP together
 
 Result = TypeVar("Result")

@@ -34,15 +34,16 @@ class CatSegGroupNorm(nn.GroupNorm):
     """Group norm that leaves maps with channels last as they are.
 
     On a GPU, PyTorch's own copies them to channels first, and the convolutions behind it, which want channels last,
-    copy them there and back: with many classes a tenth of all that the model reads and writes.
+    copy them there and back: with many classes, by an estimate, a tenth of all that the model reads and writes.
     """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Of and to shape `(N, C, h, w)`; where no gradient is recorded, on a GPU the result takes the place of the
         maps.
         """
-        # Processors have a kernel for channels last, a compiler makes one, and training wants the fused gradient.
-        if maps.device.type == "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        # Processors have a kernel for channels last, Apple's GPUs lack others, a compiler makes one, and training wants
+        # the fused gradient.
+        if maps.device.type in ("cpu", "mps") or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(maps)
         return self.normalize_in_place(maps)
 

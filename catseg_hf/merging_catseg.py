@@ -113,11 +113,15 @@ class MergedViews:
             merged.add_(_resize_rows(maps, self.size, start, stop, first, height), alpha=0.5)
         return merged
 
+    @property
+    def has_least_score(self) -> bool:
+        """Whether all logits up to `MIN_LOGIT` have the same score: a GPU, not slow on tiny numbers, is spared that."""
+        return self.use_sigmoid and self.device.type == "cpu"
+
     def _scores(self, logits: torch.Tensor) -> torch.Tensor:
-        if not self.use_sigmoid:
-            return logits
-        # A GPU is not slow on tiny numbers, and is spared another pass over the maps.
-        return logits.clamp(min=MIN_LOGIT).sigmoid_() if self.device.type == "cpu" else logits.sigmoid()
+        if self.has_least_score:
+            return logits.clamp(min=MIN_LOGIT).sigmoid_()
+        return logits.sigmoid() if self.use_sigmoid else logits
 
 
 def merged_images(
@@ -382,7 +386,7 @@ def _distinct_classes(views: MergedViews) -> torch.Tensor | None:
     The sigmoid of all logits up to the least one is the same. So classes that do not exceed it anywhere, such as those
     that the model kept in no view, have equal maps, and the first of them stands for all.
     """
-    if not views.use_sigmoid:
+    if not views.has_least_score:
         return None
     highest = torch.stack([logits.flatten(1).amax(dim=1) for logits in views.logits]).amax(dim=0)
     (least,) = (highest <= MIN_LOGIT).nonzero(as_tuple=True)

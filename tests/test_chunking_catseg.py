@@ -133,7 +133,7 @@ def test_sizes_on_a_gpu() -> None:
     maps = class_chunk_size(config, 24, 24, device)
     assert 20 <= maps <= 1000
     with torch.no_grad():
-        # Eight photos and a few words each at once, many words view by view.
+        # A few photos go through CLIP at once, and further where there are few words; many words view by view.
         assert 5 * 6 <= views_at_a_time(device, needs_all=False) <= 80
         views = [
             aggregated_views(config, num_classes, maps, training=False, needs_all=False)

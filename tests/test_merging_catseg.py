@@ -291,3 +291,16 @@ def test_bad_outputs_are_refused() -> None:
         processor.post_process_semantic_segmentation(outputs, threshold=1.5)
     with pytest.raises(ValueError, match=r"\[7, -1\].*0 to 6"):
         processor.post_process_class_scores(outputs, class_ids=[0, 7, -1])
+
+
+@pytest.mark.parametrize("search", [True, False])
+def test_without_a_least_score_tiny_ones_decide(search: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = CatSegImageProcessor()
+    inputs = processor(torch.zeros(3, 50, 70), return_tensors="pt")
+    levels = torch.tensor([-100.0, -84.0, -82.0, -100.0])  # all below the least that a processor distinguishes
+    outputs = {**inputs, "logits": levels.view(1, 1, 4, 1, 1).expand(1, 5, 4, 24, 24)}
+    (clamped,) = processor.post_process_semantic_segmentation(outputs, [(50, 70)], search=search)
+    assert (clamped == 0).all()  # of equal ones the first
+    monkeypatch.setattr(merging_catseg.MergedViews, "has_least_score", False)  # as on a GPU
+    (found,) = processor.post_process_semantic_segmentation(outputs, [(50, 70)], search=search)
+    assert (found == 2).all()
