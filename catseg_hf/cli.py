@@ -10,13 +10,13 @@ import typer
 
 from catseg_hf import __version__
 from catseg_hf.app.evaluate_command import evaluate
-from catseg_hf.app.options import MODEL_HELP
 from catseg_hf.app.segment_command import segment
+from catseg_hf.command_options import MODEL_HELP, with_option_groups
 from catseg_hf.service.serve_command import serve
 
 
 # Raised with a message for people; of others, the kind is said too.
-PLAIN_ERRORS = (OSError, TypeError, ValueError)
+PLAIN_ERRORS = (ImportError, OSError, TypeError, ValueError)
 
 app = typer.Typer(
     name="catseg",
@@ -46,7 +46,7 @@ def options(
     """Options of the command itself; `--debug` is read by `main`."""
 
 
-app.command()(segment)
+app.command()(with_option_groups(segment))
 
 
 @app.command(
@@ -77,10 +77,7 @@ def demo(
     ] = None,
 ) -> None:
     """Start a web page: choose a photo, type labels, see overlay, scores and heat maps. Ctrl-C ends it."""
-    try:
-        from catseg_hf.app.web_page import build_page, start_page
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    from catseg_hf.app.web_page import build_page, start_page
 
     page = build_page(model)
     typer.echo(f"Open {start_page(page, host, port)}")

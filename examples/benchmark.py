@@ -51,13 +51,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BatchFeature, CLIPSegConfig, CLIPSegForImageSegmentation
 
-from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegImageProcessor, CatSegProcessor
-from catseg_hf.app.devices import compile_model
-from catseg_hf.app.photo_segmenter import PhotoSegmenter, segment_photos
-from catseg_hf.app.photos import Photo
-from catseg_hf.app.segment_command import write_results
+from catseg_hf import (
+    CatSegConfig,
+    CatSegForSemanticSegmentation,
+    CatSegImageProcessor,
+    CatSegProcessor,
+    Segmenter,
+)
+from catseg_hf.formats import ResultFiles
+from catseg_hf.formats.label_map import LabelMap
 from catseg_hf.hub import find_model
 from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
+from catseg_hf.segmenting.devices import compile_model
+from catseg_hf.sources.photo import segment_photos, write_results
+from catseg_hf.sources.source import Task
 from catseg_hf.vocabulary_catseg import end_token_id
 
 
@@ -311,15 +318,15 @@ def segment_folder(
         small = image[:, : job.height // 16, : job.width // 16].permute(1, 2, 0).numpy()
         path = folder / f"{index}.jpg"
         Image.fromarray(small).resize((job.width, job.height), Image.Resampling.BICUBIC).save(path, quality=90)
-        photos.append(Photo(str(path), {"label-map": folder / f"{index}.png"}))
+        photos.append(Task(str(path), {LabelMap(): folder / f"{index}.png"}))
     processor = CatSegProcessor.from_pretrained(find_model("tiny"))  # its tokenizer has nothing to do
     processor.image_processor = image_processor
-    segmenter = PhotoSegmenter(model, processor, names, text_embeds=text_embeds)
+    segmenter = Segmenter(model, processor, names, need_scores=False, text_embeds=text_embeds)
 
     def call() -> int:
         problems: dict[str, str] = {}
         segmented = segment_photos(photos, problems, lambda: segmenter, FOLDER_BATCH_SIZE, num_workers)
-        written, _ = write_results(segmented, num_workers)
+        written, _ = write_results(segmented, ResultFiles([LabelMap()]), num_workers)
         if problems:
             raise RuntimeError(f"Photos in {temporary.name} could not be read: {problems}")
         return written

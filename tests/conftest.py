@@ -15,6 +15,8 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -22,6 +24,7 @@ import pytest
 import torch
 
 from catseg_hf import CatSegConfig
+from catseg_hf.cli import main
 from tests.robustness.outcomes import table
 from tests.tiny_models import random_checkpoint
 
@@ -62,3 +65,20 @@ def tiny_model_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("models") / "tiny"
     convert_checkpoint(tiny_checkpoint, folder)
     return folder
+
+
+@pytest.fixture
+def catseg(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process, in a folder of its own; its exit code, what it printed, and its errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["catseg", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return end.value.code, printed.out, printed.err
+
+    return run

@@ -21,7 +21,8 @@ pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[
 from pycocotools import mask as coco_mask
 
 from catseg_hf import annotations
-from catseg_hf.annotations import AnnotatedPhoto, AnnotationOptions, annotate
+from catseg_hf.formats import AnnotationOptions
+from catseg_hf.formats.shapes import AnnotatedPhoto, annotate
 
 
 SIZE = (20, 30)

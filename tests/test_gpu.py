@@ -14,11 +14,11 @@ from PIL import Image
 from tiny_models import random_images, random_input_ids, tiny_model
 from transformers import pipeline
 
-from catseg_hf import CatSegImageProcessor
-from catseg_hf.app.photo_segmenter import PhotoSegmenter, load_segmenter, segment_photos
-from catseg_hf.app.photos import Photo
+from catseg_hf import CatSegImageProcessor, Segmenter
 from catseg_hf.hub import find_model
 from catseg_hf.scenes import GROUND, draw_scene
+from catseg_hf.sources.photo import segment_photos
+from catseg_hf.sources.source import Task
 
 
 pytestmark = [
@@ -91,12 +91,13 @@ def test_a_folder_of_photos_is_segmented_as_on_a_cpu(need_scores: bool, tmp_path
     photos = []
     for index in range(7):
         draw_scene(index).image.resize((200 + 40 * index, 240)).save(tmp_path / f"{index}.png")
-        photos.append(Photo(str(tmp_path / f"{index}.png"), {}))
+        photos.append(Task(str(tmp_path / f"{index}.png"), {}))
     found = {}
     for device in ("cpu", "cuda"):
 
-        def load(device: str = device) -> PhotoSegmenter:
-            return load_segmenter("tiny", device, "float32", draw_scene(0).names, need_scores=need_scores)
+        def load(device: str = device) -> Segmenter:
+            names = draw_scene(0).names
+            return Segmenter.from_pretrained("tiny", names, device=device, dtype="float32", need_scores=need_scores)
 
         problems: dict[str, str] = {}
         found[device] = list(segment_photos(photos, problems, load, batch_size=2, num_workers=3))

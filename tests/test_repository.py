@@ -30,10 +30,11 @@ from typer.main import get_command
 
 import catseg_hf
 from catseg_hf import CatSegConfig
-from catseg_hf.annotations import annotate, merge_coco, to_coco
 from catseg_hf.cli import app as catseg_app
 from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.download import PUBLISHED
+from catseg_hf.formats.coco import merge_coco, to_coco
+from catseg_hf.formats.shapes import annotate
 from examples import benchmark
 from tests import loopback_hub as hub
 from tests.large_files import read_frames, read_label_map, write_geotiff, write_video

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from catseg_hf.app.options import Compile, WeightType
+from catseg_hf.command_options import Compile, WeightType
 
 
 if TYPE_CHECKING:
@@ -205,8 +205,8 @@ def load_model(
     """
     from transformers.utils import logging
 
-    from catseg_hf.app.devices import compile_model, pick_dtype
     from catseg_hf.hub import find_model, load_model_and_processor
+    from catseg_hf.segmenting.devices import compile_model, pick_dtype
 
     logging.disable_progress_bar()
     folder = find_model(name)

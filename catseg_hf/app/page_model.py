@@ -4,18 +4,20 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import torch
 from PIL import Image
 
-from catseg_hf.app.photo_reading import read_photo
-from catseg_hf.app.photo_segmenter import load_model
-from catseg_hf.app.segmentation import NO_CLASS, Segmentation
+from catseg_hf.formats import AnnotationFormat
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.pictures.text import MIN_WIDTH
 from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.segmenting import NO_CLASS, Segmentation, load_model
+from catseg_hf.segmenting.photo_reading import read_photo
 
 
 # Names in one request, synonyms counted, and letters of all of them.
@@ -66,6 +68,35 @@ class SegmentedPhoto:
         found = self.segmentation
         is_visible = np.isin(found.class_ids, visible) & (found.scores >= threshold)
         return np.where(is_visible, found.class_ids, NO_CLASS)
+
+    def annotations(self, format: AnnotationFormat, visible: Sequence[int], threshold: float) -> tuple[str, bytes]:
+        """The file that a visitor downloads: annotations of what is coloured, in pixels of the photo.
+
+        Args:
+            format ([`AnnotationFormat`]): Its format.
+            visible (`Sequence[int]`): Ids of the classes to colour.
+            threshold (`float`): Least score of a coloured pixel.
+
+        Returns:
+            `tuple[str, bytes]`: Name and content; a ZIP where the format has several files.
+
+        Raises:
+            ImportError: If libraries are missing; says how to install them.
+        """
+        from catseg_hf.formats.shapes import annotate
+
+        shown = self.segmentation
+        ids = self.shown_ids(visible, threshold)
+        photo = annotate(shown.name, ids, shown.names, shown.scores, size=self.size)
+        files = format.files(photo, shown.name)
+        if len(files) == 1:
+            ((path, text),) = files.items()
+            return path.name, text.encode()
+        buffer = BytesIO()
+        with ZipFile(buffer, "w", ZIP_DEFLATED) as archive:
+            for path, text in files.items():
+                archive.writestr(path.as_posix(), text)
+        return f"{Path(format.default_output).stem}.zip", buffer.getvalue()
 
     def draw_scores(self, class_id: int) -> Image.Image:
         """The heat map of a class.

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 import catseg_hf
-from catseg_hf.app.page_annotations import FORMAT_NAMES, annotation_download
 from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels
-from catseg_hf.app.photo_reading import MAX_BYTES
+from catseg_hf.formats import ANNOTATION_FORMATS, find_format
 from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
+from catseg_hf.segmenting.photo_reading import MAX_BYTES
 
 
 try:
@@ -139,7 +139,7 @@ def _add_answer() -> _Answer:
             threshold = gr.Slider(
                 0, 1, value=0, step=0.01, label="Threshold", info="Pixels that score less stay uncoloured"
             )
-            formats = [(name, kind) for kind, name in FORMAT_NAMES.items()]
+            formats = [(format.title, format.name) for format in ANNOTATION_FORMATS]
             format = gr.Dropdown(
                 formats, label="Annotations", info="Outlines of what is coloured, for other tools", visible=False
             )
@@ -210,7 +210,7 @@ def _no_file() -> tuple[gr.Dropdown, gr.DownloadButton]:
 def _offer_file(kind: str | None, result: SegmentedPhoto | None, visible: list[int], threshold: float) -> Any:
     if kind is None or result is None:
         return gr.DownloadButton(visible=False)
-    name, content = annotation_download(result, kind, visible, threshold)
+    name, content = result.annotations(find_format(kind), visible, threshold)
     # In Gradio's own folder, where it is deleted after an hour.
     path = save_bytes_to_cache(content, name, get_upload_folder())
     return gr.DownloadButton(f"Download {name}", value=path, visible=True)
@@ -232,7 +232,7 @@ def _shows_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
         try:
             return function(*args)
-        except (OSError, TypeError, ValueError) as error:
+        except (ImportError, OSError, TypeError, ValueError) as error:
             # Shown as HTML, and labels may look like some.
             raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from error
 

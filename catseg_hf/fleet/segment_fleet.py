@@ -16,16 +16,15 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from tqdm.auto import tqdm
 
-from catseg_hf.app import annotation_places
-from catseg_hf.app.annotation_options import annotation_files
-from catseg_hf.app.photo_segmenter import load_segmenter
-from catseg_hf.app.photos import targets_of
 from catseg_hf.app.ray_session import ray_session
-from catseg_hf.app.segmentation import label_name
-from catseg_hf.fleet.parquet_results import SCHEMA, ParquetResults
 from catseg_hf.fleet.shared_names import Names
 from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
-from catseg_hf.fleet.worker import ITEMS, Job, Worker
+from catseg_hf.fleet.worker import ITEMS, Worker
+from catseg_hf.formats import ResultFiles
+from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
+from catseg_hf.segmenting import label_name
+from catseg_hf.sources.job import DEFAULT_FOLDER, Job
+from catseg_hf.sources.places import check_endings, targets_of
 
 
 # Least and most photos that a worker gets at once: few, where there are few, so that all are busy to the end. Of rows
@@ -37,13 +36,12 @@ PROBLEMS = "_problems.jsonl"  # readers of Parquet leave out what begins with an
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def segment_fleet(inputs: Sequence[str], job: Job, address: str | None = None) -> None:
+def segment_fleet(inputs: Sequence[str], job: Job) -> None:
     """Segments all photos of a source, and says what came of it.
 
     Args:
         inputs (`Sequence[str]`): As [`find_source`] takes them.
         job ([`Job`]): What is done with each.
-        address (`str`, *optional*): As [`ray_session`] takes it.
 
     Raises:
         OSError: If results cannot be written.
@@ -52,26 +50,31 @@ def segment_fleet(inputs: Sequence[str], job: Job, address: str | None = None) -
     """
     if job.device not in DEVICES:
         raise ValueError(f"--device {job.device}: with --engine ray, which shares out the GPUs, {', '.join(DEVICES)}.")
-    if "parquet" in job.kinds and len(job.kinds) > 1:
-        raise ValueError("--format parquet is a data set of its own: leave out the other formats.")
+    data_set = next((format for format in job.formats if format.is_data_set), None)
+    if data_set is not None and len(job.formats) > 1:
+        raise ValueError(f"--format {data_set.name} is a data set of its own: leave out the other formats.")
+    for group, what in ((job.windows, "--native"), (job.videos, "a video")):
+        if given := group.given():
+            raise ValueError(f"--{given[0].replace('_', '-')} goes with {what} only, and --engine ray is for photos.")
     # Workers may have another current folder.
-    job = replace(job, output=job.output.absolute(), model=_full_model(job.model))
-    source = find_source(list(inputs), job.output, job.image_column)
-    if isinstance(source, ParquetFiles) and "label-studio" in job.kinds and job.image_url is None:
-        raise ValueError("Label Studio finds photos by their addresses, which rows of Parquet have not: --image-url.")
+    job = replace(job, output=(job.output or DEFAULT_FOLDER).absolute(), model=_full_model(job.model))
+    source = find_source(list(inputs), job.output, job.cluster.image_column)
+    lost = next((format for format in job.formats if getattr(format, "own_options", ())), None)
+    if isinstance(source, ParquetFiles) and lost is not None and job.annotations.image_url is None:
+        raise ValueError(f"{lost.title} finds photos by their addresses, which rows of Parquet have not: --image-url.")
     # What cannot be loaded is refused here, and not by processes that are started again and again.
-    options = {name: value for name, value in job.options.items() if name != "compiles"}
-    names = [label_name(label) for label in load_segmenter(job.model, "cpu", job.dtype, job.labels, **options).labels]
-    files = annotation_files(job.kinds, job.annotation_options, job.output, job.image_url, job.skips_existing)
-    results = None
-    if job.kinds == ["parquet"]:
-        wanted = ("model", "dtype", "threshold", "background")
-        made_with = {"labels": names, **{name: getattr(job, name, job.options.get(name)) for name in wanted}}
-        results = ParquetResults(job.output, made_with, job.skips_existing)
-    if files is not None:
+    names = [label_name(label) for label in replace(job, device="cpu", compiles=False).load().labels]
+    files = results = None
+    if data_set is None:
+        files = ResultFiles(job.formats, job.annotations, job.output, job.skip_existing)
+        check_endings(job.formats)
         files.begin(names)
+    else:
+        wanted = ("model", "dtype", "threshold", "background")
+        made_with = {"labels": names, **{name: getattr(job, name) for name in wanted}}
+        results = data_set.data_set(job.output, made_with, job.skip_existing)
     counts = _Counts(job.output / PROBLEMS)
-    with ray_session(address):
+    with ray_session(job.cluster.address):
         try:
             _run(source, job, results, counts)
         except KeyboardInterrupt:
@@ -123,7 +126,7 @@ def _full_model(name: str) -> str:
     return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
-def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None, counts: _Counts) -> None:
+def _run(source: Files | ParquetFiles, job: Job, results: ParquetRows | None, counts: _Counts) -> None:
     """Lists the photos, hands them out, and takes the reports, in any order."""
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -131,12 +134,13 @@ def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None,
     has_gpu = job.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
     if job.device == "cuda" and not has_gpu:
         raise ValueError("--device cuda: Ray knows of no GPU.")
+    done = None if results is None else Names(results.earlier_ids())
     num_workers = max(1, int(ray.cluster_resources().get("GPU" if has_gpu else "CPU", 1)))
     problems: dict[str, str] = {}
     blocks, num_photos = [], 0
     for block in _blocks(_checked(source, job, problems), num_workers, isinstance(source, ParquetFiles)):
-        if results is not None:
-            left = block.filter(pa.array([name not in results.done for name in block["image_id"].to_pylist()]))
+        if done is not None:
+            left = block.filter(pa.array([name not in done for name in block["image_id"].to_pylist()]))
             counts.num_skipped += block.num_rows - left.num_rows
             block = left
         counts.add_problems(problems)
@@ -174,7 +178,7 @@ def _run(source: Files | ParquetFiles, job: Job, results: ParquetResults | None,
             raise RuntimeError(f"A process failed. {lines[-1] if lines else error}") from error
 
 
-def _take(report: pa.Table, results: ParquetResults | None, counts: _Counts) -> None:
+def _take(report: pa.Table, results: ParquetRows | None, counts: _Counts) -> None:
     reasons = report["problem"].to_pylist()
     problems = {name: why for name, why in zip(report["name"].to_pylist(), reasons, strict=True) if why is not None}
     num_there = report["was_there"].to_pylist().count(True)
@@ -187,18 +191,17 @@ def _take(report: pa.Table, results: ParquetResults | None, counts: _Counts) -> 
 
 def _checked(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -> Iterator[Item]:
     """The photos whose results have files of their own; of the others the reason is noted."""
-    # Tools of YOLO find labels by the photo's name without its ending.
-    keep_endings = "yolo" not in job.kinds
-    if job.kinds == ["parquet"]:
+    keep_endings = all(format.keeps_endings for format in job.formats)
+    if job.formats[0].is_data_set:
         yield from source.items(keep_endings, problems)
         return
 
     def targets(item: Item) -> list[str]:
         # Some file systems take capital and small letters for the same.
-        return [str(path).casefold() for path in targets_of(Path(item.stem), job.output, job.kinds).values()]
+        return [str(path).casefold() for path in targets_of(Path(item.stem), job.output, job.formats).values()]
 
     shared = Names((target for item in source.items(keep_endings, {}) for target in targets(item)), repeated=True)
-    owners = {str(path).casefold(): "all photos" for path in annotation_places.folder_files(job.output, job.kinds)}
+    owners = {str(path).casefold(): "all photos" for each in job.formats for path in each.folder_files(job.output)}
     of_all = Names(owners)
     for item in source.items(keep_endings, problems):
         places = targets(item)

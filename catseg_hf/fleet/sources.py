@@ -13,8 +13,10 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catseg_hf.app.photo_names import PHOTO_ENDINGS, files_in, is_url
+from catseg_hf.file_kinds import ENDINGS, kind_of
 from catseg_hf.fleet.shared_names import Names
+from catseg_hf.formats.format import is_url
+from catseg_hf.sources.found import files_in, reason_against
 
 
 class Item(NamedTuple):
@@ -62,6 +64,7 @@ class Files:
         Returns:
             An iterator over the photos; which names occur more than once is found out before.
         """
+        self._name_left_out(problems)
         # Some file systems take capital and small letters for the same.
         shared = Names((str(_stem(path)).casefold() for _, path in self._paths()), repeated=True)
         seen: dict[Path, str] = {}
@@ -89,12 +92,20 @@ class Files:
     def _paths(self) -> Iterator[tuple[str, Path]]:
         """Each photo, and where its results go but for their endings."""
         if self.path.is_dir():
-            for path in files_in(self.path, self.output, PHOTO_ENDINGS):
-                yield str(path), path.relative_to(self.path)
+            for path in files_in(self.path, self.output):
+                if _is_photo(path):
+                    yield str(path), path.relative_to(self.path)
             return
         shared = self._shared_folder()
         for name in self._lines():
             yield name, _place(name).relative_to(shared)
+
+    def _name_left_out(self, problems: dict[str, str]) -> None:
+        """Pictures and videos that a fleet does not take are named, and not left out in silence."""
+        for path in files_in(self.path, self.output) if self.path.is_dir() else ():
+            kind = kind_of(path)
+            if kind is not None and not _is_photo(path):
+                problems[str(path)] = reason_against(kind) or "is a video: give it to a command without --engine ray."
 
     def _shared_folder(self) -> str:
         shared: str | None = None
@@ -188,12 +199,12 @@ def find_source(inputs: list[str], output: Path, column: str) -> Files | Parquet
     path = Path(inputs[0])
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder. {wanted}.")
-    if output.is_file() or output.suffix.lower() in (*PHOTO_ENDINGS, ".json", ".parquet"):
+    if output.is_file() or output.suffix.lower() in (*ENDINGS, ".json", ".parquet"):
         raise ValueError(f"--output {output} must be a folder, as there are several photos: name one.")
     if path.is_dir() and (output.resolve() == path.resolve() or output.resolve() in path.resolve().parents):
         raise ValueError(f"--output {output} holds the photos themselves: name another folder.")
     if path.is_dir():
-        has_photos = next(files_in(path, output, PHOTO_ENDINGS), None) is not None
+        has_photos = any(_is_photo(file) for file in files_in(path, output))
         has_parquet = next(_parquet_in(path, output), None) is not None
         if has_photos and has_parquet:
             raise ValueError(f"{path} holds both photos and Parquet files: name a folder with one of them.")
@@ -206,7 +217,12 @@ def find_source(inputs: list[str], output: Path, column: str) -> Files | Parquet
 
 
 def _parquet_in(path: Path, output: Path) -> Iterator[Path]:
-    return iter([path]) if path.is_file() else files_in(path, output, (".parquet",))
+    return iter([path]) if path.is_file() else files_in(path, output, lambda name: name.lower().endswith(".parquet"))
+
+
+def _is_photo(path: Path) -> bool:
+    kind = kind_of(path)
+    return kind is not None and kind.kind == "photo"
 
 
 def _place(name: str) -> Path:

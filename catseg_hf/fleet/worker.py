@@ -2,7 +2,6 @@
 """One process of a fleet: reads photos, segments them, and writes the results or sends them back."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from catseg_hf.app.annotation_options import annotation_files
-from catseg_hf.app.background import in_order
-from catseg_hf.app.photo_reading import decode_photo, picture_or_reason, read_photo
-from catseg_hf.app.photo_segmenter import load_segmenter, segment_pictures
-from catseg_hf.app.photos import Photo, targets_of, write_photo
-from catseg_hf.app.segmentation import Segmentation
-from catseg_hf.fleet.parquet_results import SCHEMA, result_row
 from catseg_hf.fleet.sources import Item
+from catseg_hf.formats import ResultFiles
+from catseg_hf.formats.parquet_rows import SCHEMA
 from catseg_hf.image_reading_catseg import MAX_PIXELS
-from catseg_hf.prompts_catseg import Label
+from catseg_hf.segmenting import Segmentation
+from catseg_hf.segmenting.background import in_order
+from catseg_hf.segmenting.batches import segment_pictures
+from catseg_hf.segmenting.photo_reading import decode_photo, picture_or_reason, read_photo
+from catseg_hf.sources.job import Job
+from catseg_hf.sources.places import targets_of
+from catseg_hf.sources.source import Task
 
 
 # What a worker gets, and what it says of each photo: that its results were there, or why there are none.
@@ -37,39 +37,6 @@ ITEMS = pa.schema(
 REPORTS = pa.schema([("name", pa.string()), ("was_there", pa.bool_()), ("problem", pa.string()), *SCHEMA])
 
 
-@dataclass(frozen=True)
-class Job:
-    """What all workers of a fleet do.
-
-    Args:
-        model, device, dtype (`str`): As [`load_segmenter`] takes them.
-        labels (`list[str | list[str]]`, *optional*): The classes.
-        kinds (`list[str]`): The formats; `["parquet"]` sends the results back.
-        output (`Path`): The folder of results.
-        options (`dict`): The other options of [`load_segmenter`].
-        annotation_options (`dict`): As [`annotation_files`] takes them.
-        image_url (`str`, *optional*): As [`annotation_files`] takes it.
-        image_column (`str`): Of Parquet files, the one with the photos.
-        batch_size (`int`): Photos at a time.
-        num_workers (`int`): Threads that read photos.
-        skips_existing (`bool`): Whether photos whose results are there are left out.
-    """
-
-    model: str
-    device: str
-    dtype: str
-    labels: list[Label] | None
-    kinds: list[str]
-    output: Path
-    options: dict[str, Any] = field(default_factory=dict)
-    annotation_options: dict[str, Any] = field(default_factory=dict)
-    image_url: str | None = None
-    image_column: str = "image"
-    batch_size: int = 1
-    num_workers: int = 1
-    skips_existing: bool = False
-
-
 class Worker:
     """Segments the photos that it gets.
 
@@ -79,16 +46,12 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.segmenter = load_segmenter(job.model, job.device, job.dtype, job.labels, **job.options)
+        self.segmenter = job.load()
         # A processor's core is busy with the model anyway.
         self.num_threads = 0 if self.segmenter.model.device.type == "cpu" else job.num_workers
-        self.writes = job.kinds != ["parquet"]
+        self.data_set = job.formats[0] if job.formats[0].is_data_set else None
         # The command has recorded the classes before.
-        self.files = (
-            annotation_files(job.kinds, job.annotation_options, job.output, job.image_url, True)
-            if self.writes
-            else None
-        )
+        self.files = None if self.data_set else ResultFiles(job.formats, job.annotations, job.output, goes_on=True)
 
     def __call__(self, items: pa.Table) -> pa.Table:
         """Segments photos.
@@ -106,7 +69,7 @@ class Worker:
         left: list[Item] = []
         for row in items.to_pylist():
             item = Item(**row)
-            if self.writes and self.job.skips_existing and self._photo(item).is_done:
+            if self.files is not None and self.job.skip_existing and self._photo(item).is_done:
                 reports.append({"name": item.name, "was_there": True})
             else:
                 left.append(item)
@@ -115,24 +78,24 @@ class Worker:
         reports.extend(in_order(self._finish, segmented, self.num_threads, finish=True))
         return pa.Table.from_pylist(reports, REPORTS)
 
-    def _photo(self, item: Item) -> Photo:
-        if not self.writes:
-            return Photo(item.image_id, {})
-        return Photo(item.name, targets_of(Path(item.stem), self.job.output, self.job.kinds))
+    def _photo(self, item: Item) -> Task:
+        if self.files is None:
+            return Task(item.image_id, {})
+        return Task(item.name, targets_of(Path(item.stem), self.job.output, self.job.formats))
 
-    def _finish(self, photo_and_result: tuple[Photo, Segmentation]) -> dict[str, Any]:
+    def _finish(self, photo_and_result: tuple[Task, Segmentation]) -> dict[str, Any]:
         photo, result = photo_and_result
         report = {"name": photo.name, "was_there": False}
-        if not self.writes:
-            return report | result_row(result)
+        if self.data_set is not None:
+            return report | self.data_set.row(result)
         try:
-            write_photo(photo, result, self.files)
+            self.files.write(result, photo.targets)
         except OSError as error:
             advice = "Those before are whole; with --skip-existing the command goes on."
             raise OSError(f"The results of {photo.name} cannot be written: {error} {advice}") from error
         return report
 
-    def _pictures(self, items: list[Item], reports: list[dict[str, Any]]) -> Iterator[tuple[Photo, Image.Image]]:
+    def _pictures(self, items: list[Item], reports: list[dict[str, Any]]) -> Iterator[tuple[Task, Image.Image]]:
         read = in_order(self._read, self._contents(items), self.job.num_workers)
         for item, picture in zip(items, read, strict=True):
             if isinstance(picture, str):
@@ -154,7 +117,7 @@ class Worker:
             return
         rows, first = iter([item.row for item in items]), 0
         wanted = next(rows)
-        column = self.job.image_column
+        column = self.job.cluster.image_column
         with pq.ParquetFile(items[0].file) as file:
             for batch in file.iter_batches(16, row_groups=[items[0].group], columns=[column]):
                 while wanted is not None and wanted < first + batch.num_rows:
@@ -166,4 +129,4 @@ class Worker:
                 first += batch.num_rows
 
 
-__all__ = ["ITEMS", "REPORTS", "Job", "Worker"]
+__all__ = ["ITEMS", "REPORTS", "Worker"]

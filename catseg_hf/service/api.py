@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 import catseg_hf
-from catseg_hf.service.answers import MEDIA_TYPES
+from catseg_hf.formats import find_format
 from catseg_hf.service.errors import CODES, ServiceError
 from catseg_hf.service.metrics import Metrics
 from catseg_hf.service.requests import SegmentForm, SegmentJson, SegmentRequest, read_request
@@ -206,7 +206,7 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
 
         async def work() -> tuple[bytes, int, str]:
             asked = await read_request(request, settings)
-            return *await backend.segment(asked), MEDIA_TYPES[asked.format]
+            return *await backend.segment(asked), find_format(asked.format).media_type
 
         try:
             body, together, media_type = await gate.let_in(work)

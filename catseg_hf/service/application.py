@@ -13,8 +13,8 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from catseg_hf.app.segmentation import Segmentation
-from catseg_hf.service.answers import make_answer
+from catseg_hf.formats import find_format
+from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.api import Gate, make_api
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.metrics import Metrics
@@ -62,7 +62,7 @@ class ModelReplica:
         result, together = await self.segment_together(prepared)
         if isinstance(result, ServiceError):
             return result
-        return await asyncio.to_thread(make_answer, result, request.format, self.description["name"]), together
+        return await asyncio.to_thread(find_format(request.format).answer, result, self.description["name"]), together
 
     @serve.batch
     async def segment_together(

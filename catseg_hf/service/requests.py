@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from catseg_hf.formats import ANSWER_FORMATS
 from catseg_hf.prompts_catseg import Label, parse_labels
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.settings import ServiceSettings
@@ -25,6 +26,7 @@ from catseg_hf.service.web_photos import fetch_photo
 
 # Of all that a request holds beside its photo.
 MAX_OTHER_BYTES = 2**18
+ANSWERS = tuple(format.name for format in ANSWER_FORMATS)
 IMAGE_HELP = "The photo: JPEG, PNG, WebP, or what else Pillow reads."
 
 
@@ -49,12 +51,12 @@ class SegmentOptions(BaseModel):
         str | None, Field(description="A class for the pixels below the threshold; without it they have none.")
     ] = None
     format: Annotated[
-        Literal["json", "overlay", "label-map"],
+        Literal[ANSWERS],
         Field(
             description="JSON, or a PNG: a picture with a legend, or class ids (255, or 65535 in one of 16 bits, for "
             "no class), whose text chunk `labels` holds the names."
         ),
-    ] = "json"
+    ] = ANSWERS[0]
 
 
 class SegmentForm(SegmentOptions):
@@ -82,7 +84,7 @@ class SegmentRequest:
         labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
         threshold (`float`, *optional*): Least score, from 0 to 1.
         background (`str`, *optional*): Class of pixels below it.
-        format (`str`): `"json"`, `"overlay"` or `"label-map"`.
+        format (`str`): Name of the format of the answer.
     """
 
     photo: bytes

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from catseg_hf.app.options import MODEL_HELP, WeightType
 from catseg_hf.app.ray_session import ray_session
+from catseg_hf.command_options import MODEL_HELP, WeightType
 from catseg_hf.service.settings import ServiceSettings
 
 
@@ -70,8 +70,8 @@ def serve(
         api_key_file=None if api_key_file is None else str(api_key_file.resolve()),
     )
     if address is None:
-        from catseg_hf.app.devices import pick_device
         from catseg_hf.hub import find_model
+        from catseg_hf.segmenting.devices import pick_device
 
         pick_device(device)
         find_model(model)

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from transformers.image_processing_utils import BatchFeature
 
-from catseg_hf.app.photo_reading import decode_photo
-from catseg_hf.app.photo_segmenter import PhotoSegmenter, embed_labels, load_model
-from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.hub import find_model
 from catseg_hf.prompts_catseg import Label
+from catseg_hf.segmenting import Segmentation, Segmenter, load_model
+from catseg_hf.segmenting.loading import embed_labels
+from catseg_hf.segmenting.photo_reading import decode_photo
 from catseg_hf.service.embedding_store import EmbeddingStore, vocabulary_key
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.requests import SegmentRequest
@@ -117,7 +117,7 @@ class ServedModel:
     def _segment_together(self, waiting: Sequence[PreparedRequest]) -> list[Segmentation | ServiceError]:
         segmenters = [self._segmenter(each.request) for each in waiting]
         results = dict(enumerate(segmenters))
-        sound = [index for index, segmenter in results.items() if isinstance(segmenter, PhotoSegmenter)]
+        sound = [index for index, segmenter in results.items() if isinstance(segmenter, Segmenter)]
         for alike in _grouped(sound, lambda index: waiting[index].inputs["pixel_values"].shape):
             inputs = _joined([waiting[index].inputs for index in alike])
             geometry = {name: inputs.pop(name) for name in ("view_boxes", "resized_sizes") if name in inputs}
@@ -137,15 +137,14 @@ class ServedModel:
                     results[index] = segmenters[index].segmentation("", picture, class_ids.cpu().numpy(), scores)
         return list(results.values())
 
-    def _segmenter(self, request: SegmentRequest) -> PhotoSegmenter | ServiceError:
+    def _segmenter(self, request: SegmentRequest) -> Segmenter | ServiceError:
         try:
-            return PhotoSegmenter(
+            return Segmenter(
                 self.network,
                 self.processor,
                 request.labels,
-                request.threshold,
-                request.background,
-                need_scores=True,
+                threshold=request.threshold,
+                background=request.background,
                 text_embeds=self.embeddings.get(request.labels),
             )
         except ValueError as error:

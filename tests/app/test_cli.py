@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor, __version__, load_vocabulary
-from catseg_hf.app.photo_reading import MAX_BYTES
 from catseg_hf.pictures import overlay
+from catseg_hf.segmenting.photo_reading import MAX_BYTES
 from tests.child_processes import interrupt, started
 from tests.small_evaluations import save_small_model
 

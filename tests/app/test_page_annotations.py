@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from catseg_hf.app.page_annotations import FORMAT_NAMES, annotation_download
 from catseg_hf.app.page_model import SegmentedPhoto
-from catseg_hf.app.segmentation import Segmentation
+from catseg_hf.formats import ANNOTATION_FORMATS, find_format
+from catseg_hf.segmenting import Segmentation
 
 
 @pytest.fixture
@@ -35,12 +35,13 @@ def files(name: str, content: bytes) -> dict[str, str]:
 
 def test_every_format_holds_the_rectangle_in_pixels_of_the_photo(photo: SegmentedPhoto) -> None:
     pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
-    found = {kind: files(*annotation_download(photo, kind, [1, 2], 0.5)) for kind in FORMAT_NAMES}
+    found = {each.name: files(*photo.annotations(each, [1, 2], 0.5)) for each in ANNOTATION_FORMATS}
     assert {kind: [*content] for kind, content in found.items()} == {
         "coco": ["annotations.json"],
         "yolo": ["labels/my photo.txt", "data.yaml"],
         "label-studio": ["tasks.json", "tasks.xml"],
         "cvat": ["annotations.xml"],
+        "labelme": ["labelme.json"],
         "geojson": ["segmentation.geojson"],
     }
     (entry,) = json.loads(found["coco"]["annotations.json"])["annotations"]
@@ -51,6 +52,8 @@ def test_every_format_holds_the_rectangle_in_pixels_of_the_photo(photo: Segmente
     assert sorted(task["predictions"][0]["result"][0]["value"]["points"]) == [[25, 25], [25, 75], [75, 25], [75, 75]]
     (polygon,) = ElementTree.fromstring(found["cvat"]["annotations.xml"]).find("image")
     assert {*polygon.get("points").split(";")} == {"10.00,5.00", "30.00,5.00", "30.00,15.00", "10.00,15.00"}
+    (shape,) = json.loads(found["labelme"]["labelme.json"])["shapes"]
+    assert sorted(shape["points"]) == [[10, 5], [10, 14], [29, 5], [29, 14]]
     (feature,) = json.loads(found["geojson"]["segmentation.geojson"])["features"]
     assert feature["properties"]["area"] == 200 and feature["properties"]["label"] == "b, c"
 
@@ -58,9 +61,7 @@ def test_every_format_holds_the_rectangle_in_pixels_of_the_photo(photo: Segmente
 def test_without_the_libraries_the_error_says_what_to_install(
     photo: SegmentedPhoto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("catseg_hf.annotations")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("catseg_hf.annotations", raising=False)
+    monkeypatch.delitem(sys.modules, "catseg_hf.formats.shapes", raising=False)
     monkeypatch.setitem(sys.modules, "shapely", None)
-    with pytest.raises(ValueError, match=r'pip install "catseg-hf\[annotate\]"'):
-        annotation_download(photo, "coco", [0], 0)
+    with pytest.raises(ImportError, match=r'pip install "catseg-hf\[annotate\]"'):
+        photo.annotations(find_format("coco"), [0], 0)

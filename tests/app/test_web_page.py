@@ -22,13 +22,13 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
-from catseg_hf.app import photo_reading, web_page
+from catseg_hf.app import web_page
 from catseg_hf.app.page_model import PageModel, SegmentedPhoto
-from catseg_hf.app.segmentation import NO_CLASS, Segmentation
 from catseg_hf.app.web_page import EXAMPLE_SEEDS, EXAMPLE_SIZE, build_page, start_page
 from catseg_hf.cli import main
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.scenes import GROUND, draw_scene
+from catseg_hf.segmenting import NO_CLASS, Segmentation, photo_reading
 from tests.child_processes import interrupt, started
 
 

@@ -111,7 +111,7 @@ def test_killed_and_interrupted_it_goes_on_to_a_whole_data_set_of_run_lengths(ph
     }
     assert len(expected) == 41, reference.stderr
     script = (
-        "import catseg_hf.fleet.parquet_results as results; results.FILE_ROWS = 5; results.FILE_SECONDS = 0.5\n"
+        "import catseg_hf.formats.parquet_rows as results; results.FILE_ROWS = 5; results.FILE_SECONDS = 0.5\n"
         "from catseg_hf.cli import main; main()"
     )
     patched = [sys.executable, "-c", script, "segment", *map(str, words)]

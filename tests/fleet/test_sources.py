@@ -10,10 +10,12 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catseg_hf.app.photos import find_photos, targets_of
-from catseg_hf.fleet.parquet_results import SCHEMA, ParquetResults
 from catseg_hf.fleet.shared_names import Names
 from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
+from catseg_hf.formats import find_format
+from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
+from catseg_hf.sources.found import find_inputs
+from catseg_hf.sources.places import place_several, targets_of
 
 
 OUTPUT = Path("segmented")
@@ -54,9 +56,10 @@ def test_names_that_occur_more_than_once() -> None:
 def test_a_folder_has_the_names_that_one_process_gives(place: Path) -> None:
     touch("photos/x.jpg", "photos/X.png", "photos/y.jpg", "photos/a/x.jpg", "photos/a/z.tar.jpg", "photos/.hidden.jpg")
     touch("photos/notes.txt", "photos/out/y.png")
-    photos, problems, _ = find_photos(["photos"], Path("photos/out"), ["overlay", "json"])
+    formats, problems = [find_format("overlay"), find_format("json")], {}
+    photos = place_several(find_inputs(["photos"], Path("photos/out"), problems), Path("photos/out"), formats, problems)
     found, own_problems = stems(Files(Path("photos"), Path("photos/out")))
-    assert {name: targets_of(Path(stem), Path("photos/out"), ["overlay", "json"]) for name, stem in found.items()} == {
+    assert {name: targets_of(Path(stem), Path("photos/out"), formats) for name, stem in found.items()} == {
         photo.name: photo.targets for photo in photos
     }
     assert problems == own_problems == {} and len(found) == 5
@@ -161,18 +164,18 @@ def rows(*names: str) -> pa.Table:
 
 def test_results_go_on_and_are_of_one_kind(tmp_path: Path) -> None:
     made_with = {"labels": ["a"], "model": "tiny"}
-    with ParquetResults(tmp_path / "out", made_with, goes_on=False) as results:
+    with ParquetRows(tmp_path / "out", made_with, goes_on=False) as results:
         results.add(rows("x", "y"))
         assert not (tmp_path / "out").exists()
         results.add(rows())
     with pytest.raises(ValueError, match="holds results already: go on with --skip-existing"):
-        ParquetResults(tmp_path / "out", made_with, goes_on=False)
+        ParquetRows(tmp_path / "out", made_with, goes_on=False)
     with pytest.raises(ValueError, match="was made with .*tiny.* and not with .*base"):
-        ParquetResults(tmp_path / "out", {**made_with, "model": "base"}, goes_on=True)
+        ParquetRows(tmp_path / "out", {**made_with, "model": "base"}, goes_on=True)
     # What a kill left is no part.
     (tmp_path / "out" / ".unfinished-1-part-00001.parquet").write_bytes(b"PAR1")
-    with pytest.raises(RuntimeError), ParquetResults(tmp_path / "out", made_with, goes_on=True) as results:
-        assert [name in results.done for name in ("x", "X", "z")] == [True, False, False]
+    with pytest.raises(RuntimeError), ParquetRows(tmp_path / "out", made_with, goes_on=True) as results:
+        assert [name in Names(results.earlier_ids()) for name in ("x", "X", "z")] == [True, False, False]
         results.add(rows("z"))
         raise RuntimeError  # the rows before it are kept
     assert sorted(path.name for path in (tmp_path / "out").glob("part*")) == [
@@ -183,8 +186,8 @@ def test_results_go_on_and_are_of_one_kind(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("catseg_hf.fleet.parquet_results.FILE_ROWS", 2)
-    with ParquetResults(tmp_path, {}, goes_on=False) as results:
+    monkeypatch.setattr("catseg_hf.formats.parquet_rows.FILE_ROWS", 2)
+    with ParquetRows(tmp_path, {}, goes_on=False) as results:
         for name in "abcde":
             results.add(rows(name))
     found = sorted(tmp_path.iterdir())

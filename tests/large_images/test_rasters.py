@@ -69,7 +69,7 @@ def test_gray_palette_and_transparency_are_read_as_a_photo_is(tmp_path: Path) ->
         "black and white": Image.fromarray(PIXELS).convert("1"),
         "alpha": Image.fromarray(np.dstack([PIXELS, PIXELS[:, :, 0]])),
     }
-    from catseg_hf.app.photo_reading import read_photo
+    from catseg_hf.segmenting.photo_reading import read_photo
 
     for name, picture in pictures.items():
         path = tmp_path / f"{name}.tif"

@@ -6,11 +6,10 @@ import datasets  # noqa: F401
 import torch
 from PIL import Image
 
-import catseg_hf.app.outputs
-import catseg_hf.app.photo_segmenter
 import catseg_hf.cli
 import catseg_hf.conversion.command
 import catseg_hf.evaluation
+import catseg_hf.sources.segment
 import catseg_hf.training
 
 

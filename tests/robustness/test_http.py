@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from catseg_hf.app import photo_reading
 from catseg_hf.conversion import download
+from catseg_hf.segmenting import photo_reading
 from tests.robustness.outcomes import Attempts
 
 

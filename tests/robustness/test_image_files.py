@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from catseg_hf.app.photo_reading import read_photo
+from catseg_hf.segmenting.photo_reading import read_photo
 from tests.robustness.outcomes import Attempts
 
 

@@ -19,11 +19,10 @@ from fastapi.testclient import TestClient
 from loopback_web import LoopbackWeb
 from pycocotools import mask as coco_mask
 
-from catseg_hf.app.photo_segmenter import PhotoSegmenter
-from catseg_hf.app.photos import Photo
+from catseg_hf.formats import find_format
 from catseg_hf.scenes import draw_scene
+from catseg_hf.segmenting import Segmenter
 from catseg_hf.service import web_photos
-from catseg_hf.service.answers import make_answer
 from catseg_hf.service.api import Gate, make_api
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.metrics import Metrics
@@ -45,7 +44,7 @@ class LocalBackend:
         (result,) = self.model.segment([self.model.prepare(request)])
         if isinstance(result, ServiceError):
             raise result
-        return make_answer(result, request.format, "tiny"), 1
+        return find_format(request.format).answer(result, "tiny"), 1
 
     async def describe(self) -> dict[str, Any]:
         return self.model.describe()
@@ -101,8 +100,8 @@ def test_an_answer_is_what_the_command_line_gives(
     ask: Callable[..., Any], model: ServedModel, picture: Image.Image, photo: bytes
 ) -> None:
     answer = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()
-    segmenter = PhotoSegmenter(model.network, model.processor, LABELS.split(", "), need_scores=True)
-    (expected,) = segmenter(segmenter.prepare([(Photo("", {}), picture)]))
+    segmenter = Segmenter(model.network, model.processor, LABELS.split(", "))
+    expected = segmenter(picture)
     assert {name: answer[name] for name in ("width", "height", "model")} == {
         "width": 256,
         "height": 256,

@@ -9,9 +9,9 @@ from PIL import Image
 pytest.importorskip("ray", reason='needs the extra "serve"')
 from io import BytesIO
 
-from catseg_hf.app.segmentation import Segmentation
 from catseg_hf.prompts_catseg import Label
 from catseg_hf.scenes import draw_scene
+from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.embedding_store import EmbeddingStore
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.requests import SegmentRequest

@@ -25,8 +25,8 @@ import httpx
 import psutil
 
 from catseg_hf.cli import main
+from catseg_hf.formats import find_format
 from catseg_hf.scenes import COLORS, SHAPES, draw_scene
-from catseg_hf.service.answers import make_answer
 from catseg_hf.service.requests import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
@@ -117,7 +117,8 @@ def test_nobody_gets_the_answer_of_another(service: Service) -> None:
     requests = [
         SegmentRequest(photo, labels, None, None, "json") for photo, labels in zip(photos, vocabularies, strict=True)
     ]
-    expected = [make_answer(model.segment([model.prepare(request)])[0], "json", "tiny") for request in requests]
+    answer = find_format("json").answer
+    expected = [answer(model.segment([model.prepare(request)])[0], "tiny") for request in requests]
     assert len(set(expected)) == 16
 
     def call(caller: int) -> list[bytes]:

@@ -1,0 +1,436 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""What a format is: how its results are called, where they lie, and how they are written."""
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+
+from catseg_hf.atomic_files import written_whole
+
+from .options import AnnotationOptions
+
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from catseg_hf.segmenting.segmentation import Segmentation
+
+    from .shapes import AnnotatedPhoto
+
+# Of a folder of results: what is known of each photo lies here, so that an interrupted run goes on.
+PIECES = ".catseg"
+
+
+class Output:
+    """Results of one kind: how they are called and where they lie.
+
+    Attributes:
+        name (`str`): What `--format` calls it.
+        ending (`str`): What follows a photo's own name in a folder of results.
+        default_output (`str`): Of a single photo, in the current folder.
+        contents (`str`, *optional*): Of results that are a folder, what it holds.
+        keeps_endings (`bool`): Whether results of photos that differ only in their endings can keep these.
+    """
+
+    name: ClassVar[str]
+    ending: ClassVar[str]
+    default_output: ClassVar[str]
+    contents: ClassVar[str | None] = None
+    keeps_endings: ClassVar[bool] = True
+
+    def check_output(self, output: Path) -> None:
+        """Refuses a place of results that cannot be written.
+
+        Args:
+            output (`Path`): What `--output` names for a single photo.
+
+        Raises:
+            ValueError: If it cannot be used; says what can.
+        """
+        if self.contents is not None:
+            if output.is_file():
+                raise ValueError(f"--output {output} is a file: {self.contents} go into a folder.")
+        elif output.is_dir():
+            raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
+
+    def target(self, folder: Path, stem: Path) -> Path:
+        """Where the results of one of several photos lie.
+
+        Args:
+            folder (`Path`): The folder of results.
+            stem (`Path`): Of the photo, relative to that, without an ending.
+
+        Returns:
+            `Path`
+        """
+        return folder / f"{stem}{self.ending}"
+
+    def single_target(self, output: Path, stem: Path) -> Path:
+        """Where the results of a single photo lie.
+
+        Args:
+            output (`Path`): The place that was named for them.
+            stem (`Path`): Name of the photo, without an ending.
+
+        Returns:
+            `Path`: That place, or a file in it.
+        """
+        return output
+
+    def folder_files(self, folder: Path) -> list[Path]:
+        """The files of all photos together.
+
+        Args:
+            folder (`Path`): The folder of results.
+
+        Returns:
+            `list[Path]`
+        """
+        return []
+
+    def shown_target(self, path: Path) -> Path:
+        """The file in which a user finds the results of a photo.
+
+        Args:
+            path (`Path`): Target of the photo.
+
+        Returns:
+            `Path`: The target, or the file of all photos.
+        """
+        return path
+
+
+class VideoOutput(Output):
+    """Results of videos in one format."""
+
+    def open(
+        self, path: Path, reader: Any, labels: Sequence[str | list[str]]
+    ) -> AbstractContextManager["FrameResults"]:
+        """Begins the results of a video.
+
+        Args:
+            path (`Path`): Where to; it does not exist.
+            reader ([`VideoReader`]): The video.
+            labels (`Sequence[str | list[str]]`): The classes.
+
+        Returns:
+            A context with [`FrameResults`], whose results are complete at its end.
+        """
+        raise NotImplementedError
+
+
+class FrameResults:
+    """What takes the frames of a video one after the other."""
+
+    # A writer that wants the sound of the video between the frames.
+    sound: Any = None
+
+    def add(self, number: int, frame: Any, result: "Segmentation", is_segmented: bool) -> None:
+        """Takes a frame.
+
+        Args:
+            number (`int`): Number of the frame, from 0.
+            frame ([`Frame`]): The frame.
+            result ([`Segmentation`]): Of it, or of one shortly before.
+            is_segmented (`bool`): Whether it is of this frame.
+        """
+        raise NotImplementedError
+
+
+class LargeImageOutput(Output):
+    """Results of large images in one format."""
+
+    needs_rasterio: ClassVar[bool] = False
+
+    def open(
+        self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str
+    ) -> AbstractContextManager["StripResults"]:
+        """Begins the results of an image.
+
+        Args:
+            path (`Path`): Where to.
+            source ([`ImageSource`]): The image.
+            labels (`Sequence[str | list[str]]`): The classes.
+            image_name (`str`): What the image is called.
+
+        Returns:
+            A context with [`StripResults`], whose results are complete at its end.
+        """
+        raise NotImplementedError
+
+
+class StripResults:
+    """What takes the rows of a large label map from top to bottom."""
+
+    def add(self, top: int, class_ids: "np.ndarray") -> None:
+        """Takes rows.
+
+        Args:
+            top (`int`): Number of the first.
+            class_ids (`np.ndarray` of shape `(rows, width)`): Class of each pixel; -1 for none.
+        """
+        raise NotImplementedError
+
+
+class Format(Output):
+    """A format of results of photos.
+
+    Attributes:
+        title (`str`): What people call it.
+        help (`str`): What it is, for those who choose one.
+        file_endings (`tuple[str, ...]`): Endings of files that can only be of this format.
+        needs_scores (`bool`): Whether it says how sure the model is.
+        is_data_set (`bool`): Whether it is a data set with a row for each photo, which only a fleet writes.
+        video ([`VideoOutput`], *optional*), large_image ([`LargeImageOutput`], *optional*):
+            How it is written of videos and of large images, if it can be.
+        media_type (`str`, *optional*): Of the answer of a service, where that can be of this format.
+    """
+
+    title: ClassVar[str]
+    help: ClassVar[str]
+    file_endings: ClassVar[tuple[str, ...]] = ()
+    needs_scores: ClassVar[bool] = False
+    is_data_set: ClassVar[bool] = False
+    video: ClassVar[VideoOutput | None] = None
+    large_image: ClassVar[LargeImageOutput | None] = None
+    media_type: ClassVar[str | None] = None
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return type(self), ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def write(self, result: "Segmentation", path: Path) -> None:
+        """Writes a photo, whole or not at all.
+
+        Args:
+            result ([`Segmentation`]): The photo.
+            path (`Path`): The file or folder. Its parents are made; what is there is replaced.
+
+        Raises:
+            OSError: If it cannot be written; then nothing is left behind.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as unfinished:
+            self.save(result, unfinished)
+
+    def row(self, result: "Segmentation") -> dict[str, Any]:
+        """A photo as a row of a data set.
+
+        Args:
+            result ([`Segmentation`]): The photo, with scores.
+
+        Returns:
+            `dict`
+        """
+        raise NotImplementedError
+
+    def data_set(self, folder: Path, description: dict[str, Any], goes_on: bool) -> Any:
+        """A data set that takes rows.
+
+        Args:
+            folder (`Path`): The folder of results.
+            description (`dict`): What the rows are made with.
+            goes_on (`bool`): Whether it adds to the rows of an earlier run.
+
+        Returns:
+            [`ParquetRows`]
+
+        Raises:
+            ValueError: If there are rows already, and they cannot be added to.
+        """
+        raise NotImplementedError
+
+    def save(self, result: "Segmentation", path: Path) -> None:
+        """Writes a photo to a path where nothing is.
+
+        Args:
+            result ([`Segmentation`]): The photo.
+            path (`Path`): The file or folder.
+        """
+        raise NotImplementedError
+
+    def answer(self, result: "Segmentation", model: str) -> bytes:
+        """The answer of a service.
+
+        Args:
+            result ([`Segmentation`]): The photo, with scores.
+            model (`str`): What the model is called.
+
+        Returns:
+            `bytes`: Of the media type of the format.
+        """
+        raise NotImplementedError
+
+
+class AnnotationFormat(Format):
+    """A format of an annotation tool: made of outlines or masks of the parts of a photo.
+
+    Attributes:
+        holds (`frozenset[tuple[str, str]]`): The combinations of `shapes` and `each` that it can hold.
+        folder_file (`str`, *optional*): The file of all photos of a folder.
+        records_classes (`bool`): Whether a folder of results is of one list of classes.
+        own_options (`tuple[str, ...]`): Options of [`AnnotationOptions`] that only formats that name them have.
+    """
+
+    holds: ClassVar[frozenset[tuple[str, str]]]
+    folder_file: ClassVar[str | None] = None
+    records_classes: ClassVar[bool] = True
+    own_options: ClassVar[tuple[str, ...]] = ()
+
+    def check_options(self, options: AnnotationOptions) -> None:
+        """Refuses what the format cannot hold.
+
+        Args:
+            options ([`AnnotationOptions`]): How annotations are made.
+
+        Raises:
+            ValueError: If it cannot hold these shapes; says which it can.
+        """
+        if (options.shapes, options.each) not in self.holds:
+            possible = " or ".join(f"{shapes} of each {each}" for shapes, each in sorted(self.holds))
+            raise ValueError(
+                f"The format {self.name} holds {possible}, but no {options.shapes} of each {options.each}."
+            )
+
+    def place(self, folder: Path) -> Path:
+        """The folder that has a file for each photo.
+
+        Args:
+            folder (`Path`): The folder of results.
+
+        Returns:
+            `Path`
+        """
+        return folder if self.folder_file is None else folder / PIECES / self.name
+
+    def target(self, folder: Path, stem: Path) -> Path:
+        """See [`Output.target`]."""
+        return self.place(folder) / f"{stem}{self.ending if self.folder_file is None else '.piece'}"
+
+    def folder_files(self, folder: Path) -> list[Path]:
+        """See [`Output.folder_files`]."""
+        return [] if self.folder_file is None else [folder / self.folder_file]
+
+    def shown_target(self, path: Path) -> Path:
+        """See [`Output.shown_target`]."""
+        folder = next((parent.parent for parent in path.parents if parent.name == PIECES), None)
+        return path if folder is None or self.folder_file is None else folder / self.folder_file
+
+    def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
+        """Where a tool finds a photo, for formats that say so.
+
+        Args:
+            name (`str`): Path or URL of the photo, or `"-"`.
+            file_name (`str`): Its path in the folder of photos.
+            target (`Path`): Where its annotations go.
+            image_url (`str`, *optional*): The option of that name.
+
+        Returns:
+            `str`
+        """
+        return file_name
+
+    def home(self, path: Path) -> Path:
+        """What files that describe the classes of a single photo lie beside, or in.
+
+        Args:
+            path (`Path`): Target of the photo.
+
+        Returns:
+            `Path`
+        """
+        return path
+
+    def text(self, photo: "AnnotatedPhoto", address: str) -> str:
+        """A photo as text.
+
+        Args:
+            photo ([`AnnotatedPhoto`]): The photo.
+            address (`str`): Result of `address`.
+
+        Returns:
+            `str`
+        """
+        raise NotImplementedError
+
+    def merge(self, pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
+        """Writes the annotations of many photos as one file, with those of one photo at a time in memory.
+
+        Args:
+            pieces (`Iterable[Path]`): Files of single photos, with what `text` returns.
+            names (`Sequence[str]`): What the classes are called, the same in all of them.
+            file (`TextIO`): What to write to.
+        """
+        raise NotImplementedError
+
+    def class_files(self, path: Path, names: Sequence[str], shapes: str) -> dict[Path, str]:
+        """Files that describe the classes, where the format has some.
+
+        Args:
+            path (`Path`): The file of annotations; of formats that are a folder, that.
+            names (`Sequence[str]`): What the classes are called.
+            shapes (`str`): `"polygons"` or `"rle"`.
+
+        Returns:
+            `dict[Path, str]`: Their contents.
+        """
+        return {}
+
+    def files(self, photo: "AnnotatedPhoto", address: str) -> dict[Path, str]:
+        """All files of a single photo.
+
+        Args:
+            photo ([`AnnotatedPhoto`]): The photo.
+            address (`str`): Result of `address`.
+
+        Returns:
+            `dict[Path, str]`: Their contents, by their paths.
+        """
+        output = Path(self.default_output)
+        path = self.single_target(output if self.contents is None else Path(), Path(photo.stem))
+        described = self.class_files(path if self.contents is None else Path(), photo.names, photo.options.shapes)
+        return {path: self.text(photo, address), **described}
+
+
+def is_url(name: str) -> bool:
+    """Whether a photo comes from the web.
+
+    Args:
+        name (`str`): Its name.
+
+    Returns:
+        `bool`
+    """
+    return name.lower().startswith(("http://", "https://"))
+
+
+def json_line(content: Any) -> str:
+    """Content as one line of JSON.
+
+    Args:
+        content: What to write.
+
+    Returns:
+        `str`: With a line break at its end.
+    """
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+__all__ = [
+    "AnnotationFormat",
+    "Format",
+    "FrameResults",
+    "LargeImageOutput",
+    "Output",
+    "StripResults",
+    "VideoOutput",
+    "is_url",
+    "json_line",
+]

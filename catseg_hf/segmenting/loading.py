@@ -1,0 +1,64 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Models by their names, and embeddings of labels."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers.utils import logging
+
+from catseg_hf.hub import find_model, load_model_and_processor
+from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.processing_catseg import CatSegProcessor
+from catseg_hf.prompts_catseg import Label
+
+from .devices import compile_model, pick_device, pick_dtype
+
+
+def load_model(
+    name: str, device: str, dtype: str, *, compiles: bool = False
+) -> tuple[CatSegForSemanticSegmentation, CatSegProcessor]:
+    """Loads a model by its name at the command line.
+
+    Args:
+        name (`str`): As [`find_model`] takes it.
+        device (`str`): As [`pick_device`] takes it.
+        dtype (`str`): As [`pick_dtype`] takes it.
+        compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model.
+
+    Returns:
+        `tuple[CatSegForSemanticSegmentation, CatSegProcessor]`: The model, in evaluation mode, on its device.
+
+    Raises:
+        ValueError: If there is no such model or device.
+    """
+    target = pick_device(device)
+    folder = find_model(name)
+    logging.disable_progress_bar()
+    model, processor = load_model_and_processor(folder, pick_dtype(dtype, target))
+    model = model.to(target)
+    if compiles:
+        compile_model(model)
+    return model, processor
+
+
+@torch.inference_mode()
+def embed_labels(
+    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label]
+) -> torch.Tensor:
+    """Text embeddings of labels.
+
+    Args:
+        model ([`CatSegForSemanticSegmentation`]): In evaluation mode.
+        processor ([`CatSegProcessor`]): Its processor.
+        labels (`Sequence[str | list[str]]`): As [`parse_labels`] returns them.
+
+    Returns:
+        `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
+
+    Raises:
+        ValueError: If a label cannot be used.
+    """
+    return model.get_text_embeds(processor(text=labels)["input_ids"])
+
+
+__all__ = ["embed_labels", "load_model"]

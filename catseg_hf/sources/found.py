@@ -1,0 +1,165 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Which files a command names, what each of them is, and what their results are called."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from catseg_hf.file_kinds import FileKind, kind_of
+from catseg_hf.formats.format import is_url
+from catseg_hf.formats.result_files import STDIN
+
+
+class Found(NamedTuple):
+    """An input: its name in messages, the folder that was searched, if it is a file, and its path in that.
+
+    Of what is no file, the path is the name of the results.
+    """
+
+    name: str
+    folder: Path | None
+    path: Path
+    is_video: bool = False
+
+
+def find_inputs(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> list[Found]:
+    """Finds all photos and videos, each once.
+
+    Args:
+        inputs (`Sequence[str]`): Files, folders (with all that is in them), `http(s)` URLs, or `"-"`.
+        output (`Path`): The folder of results, which is not searched.
+        problems (`dict[str, str]`):
+            Gets the reason, by name, for each input that is neither, and for pictures in folders that cannot be read.
+
+    Returns:
+        `list[Found]`
+    """
+    unique: dict[object, Found] = {}
+    for found in _found(inputs, output, problems):
+        unique.setdefault(found.name if found.folder is None else found.folder / found.path, found)
+    return list(unique.values())
+
+
+def _found(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> Iterator[Found]:
+    for name in inputs:
+        if name == STDIN:
+            yield Found(name, None, Path("stdin"))
+        elif is_url(name):
+            address = urlsplit(name)
+            stem = PurePosixPath(unquote(address.path)).stem or address.netloc
+            yield Found(name, None, Path(re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", stem)[:150]))
+        elif os.path.isfile(name):
+            path, kind = Path(os.path.abspath(name)), kind_of(name)
+            if reason := reason_against(kind):
+                problems[name] = reason
+            else:
+                yield Found(name, path.parent, Path(path.name), kind is not None and kind.kind == "video")
+        elif os.path.isdir(name):
+            yield from _in_folder(name, output, problems)
+        else:
+            problems[name] = "there is no such file or folder."
+
+
+def _in_folder(name: str, output: Path, problems: dict[str, str]) -> Iterator[Found]:
+    is_empty = True
+    for path in files_in(Path(name), output):
+        kind = kind_of(path)
+        if reason := reason_against(kind):
+            problems[str(path)] = reason
+        elif kind is not None:
+            yield Found(str(path), Path(os.path.abspath(name)), path.relative_to(name), kind.kind == "video")
+        is_empty = is_empty and kind is None
+    if is_empty:
+        problems[name] = "there are no photos or videos in this folder."
+
+
+def reason_against(kind: FileKind | None) -> str | None:
+    """Why a picture cannot be read.
+
+    Args:
+        kind ([`FileKind`], *optional*): What it is.
+
+    Returns:
+        `str`, *optional*: The reason; `None` for photos, for videos, and for what is not known.
+    """
+    if kind is None or kind.kind in ("photo", "video"):
+        return None
+    return f"is a {kind.kind} ({kind.name}), which cannot be read: {kind.advice}."
+
+
+def named(found: Sequence[Found], *, keep_endings: bool = True) -> list[tuple[str, Path]]:
+    """Names the results of inputs.
+
+    A result is called after its photo, without the ending, in the same subfolders. Where photos of several folders
+    would share a name, the photos of each folder go into one of its name: `a/x.jpg` and `b/x.jpg` are `a/x` and `b/x`,
+    and photos of `p/a` and `q/a` are in `p/a` and `q/a`. Photos that differ only in their ending keep it.
+
+    Args:
+        found (`Sequence[Found]`): The inputs.
+        keep_endings (`bool`, *optional*, defaults to `True`):
+            Whether photos that differ only in their ending keep it, for formats that allow it.
+
+    Returns:
+        `list[tuple[str, Path]]`: Each input, and the path of its results in their folder, without an ending.
+    """
+    files = [each for each in found if each.folder is not None]
+    folders_of = defaultdict(set)
+    for each in files:
+        folders_of[str(each.path if keep_endings else _stem(each)).casefold()].add(each.folder)
+    if any(len(folders) > 1 for folders in folders_of.values()):
+        folders = _folder_names(list(dict.fromkeys(each.folder for each in files)))
+        found = [
+            each if each.folder is None else each._replace(path=folders[each.folder] / each.path) for each in found
+        ]
+    stems = Counter(str(_stem(each)).casefold() for each in found)
+    return [
+        (each.name, each.path if keep_endings and stems[str(_stem(each)).casefold()] > 1 else _stem(each))
+        for each in found
+    ]
+
+
+def _stem(found: Found) -> Path:
+    return found.path if found.folder is None else found.path.with_suffix("")
+
+
+def _folder_names(folders: list[Path]) -> dict[Path, Path]:
+    """For each folder as many last parts of its path as tell all of them apart."""
+    parts = [folder.relative_to(folder.anchor).parts for folder in folders]
+    # Some file systems take capital and small letters for the same; where that is the only difference, photos that
+    # would share a file are refused later.
+    for spell in (str.casefold, str):
+        for number in range(1, max(map(len, parts)) + 1):
+            names = [Path(*part[-number:]) for part in parts]
+            if len({spell(str(name)) for name in names}) == len(names):
+                return dict(zip(folders, names, strict=True))
+    return dict.fromkeys(folders, Path())  # of the root of a file system alone
+
+
+def files_in(folder: Path, output: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Path]:
+    """Files below a folder in alphabetical order, without hidden ones and without earlier results.
+
+    Args:
+        folder (`Path`): The folder.
+        output (`Path`): The folder of results, which is not searched.
+        wanted (`Callable[[str], bool]`, *optional*): Whether a file of that name is wanted; all by default.
+
+    Returns:
+        An iterator over their paths.
+    """
+    results = os.path.realpath(output)
+    for place, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and os.path.realpath(os.path.join(place, name)) != results
+        )
+        for name in sorted(files):
+            if not name.startswith(".") and wanted(name):
+                yield Path(place, name)
+
+
+__all__ = ["Found", "files_in", "find_inputs", "named", "reason_against"]

@@ -1,0 +1,167 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Large images in windows, from a file to an overview, a label map and outlines: `catseg segment --native`."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+
+from catseg_hf.atomic_files import written_whole
+from catseg_hf.formats import FORMATS, Format
+from catseg_hf.formats.format import LargeImageOutput, is_url
+from catseg_hf.formats.result_files import STDIN
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError
+from catseg_hf.large_images import LargeImageSegmenter, PictureSource, RasterSource
+from catseg_hf.large_images.rasters import load_rasterio
+from catseg_hf.prompts_catseg import Label
+from catseg_hf.segmenting import NO_CLASS, label_name
+from catseg_hf.segmenting.photo_reading import read_photo
+
+from .job import Job
+from .source import Run, Source, Task
+
+
+if TYPE_CHECKING:
+    from catseg_hf.segmenting import Segmenter
+
+TIFF_ENDINGS = (".tif", ".tiff")
+# What is said of a file instead of stopping at it: decoders raise errors of several kinds.
+UNREADABLE = (OSError, ValueError, SyntaxError)
+
+
+class LargeImages(Source):
+    """Images at their own resolution, in windows."""
+
+    title = "large images"
+    option_group = "windows"
+    goes_with = "--native"
+
+    def outputs(self, formats: Sequence[Format]) -> list[LargeImageOutput]:
+        """See [`Source.outputs`]."""
+        strange = next((format.name for format in formats if format.large_image is None), None)
+        if strange is not None:
+            possible = ", ".join(format.name for format in FORMATS if format.large_image is not None)
+            raise ValueError(f"--native writes {possible}, not {strange}.")
+        outputs = [format.large_image for format in formats if format.large_image is not None]
+        if any(output.needs_rasterio for output in outputs):
+            load_rasterio()
+        return outputs
+
+    def segment(self, tasks: Sequence[Task], run: Run) -> None:
+        """See [`Source.segment`]."""
+        left = [task for task in tasks if not (run.job.skip_existing and task.is_done)]
+        for task in left:
+            try:
+                source = open_image(task.name, run.job.windows.of_rasters)
+            except UNREADABLE as error:
+                run.problems[task.name] = f"{error or type(error).__name__}"
+                continue
+            with closing(source):
+                segmenter = run.load()
+                large = _in_windows(segmenter, run.job)
+                try:
+                    shares = write_large_image(segmenter, large, source, task.targets, Path(task.name).name)
+                except UNREADABLE as error:
+                    run.problems[task.name] = f"{error or type(error).__name__}"
+                    continue
+            typer.echo(_summary(task, segmenter.labels, shares if run.is_single else []))
+        if len(left) < len(tasks):
+            typer.echo(f"{len(tasks) - len(left)} were there already")
+
+
+def _in_windows(segmenter: "Segmenter", job: Job) -> LargeImageSegmenter:
+    return LargeImageSegmenter(
+        segmenter.model,
+        segmenter.processor,
+        segmenter.text_embeds,
+        tile=job.windows.tile,
+        scale=job.windows.scale,
+        overlap=job.windows.overlap,
+        batch_size=job.batch_size,
+    )
+
+
+def write_large_image(
+    segmenter: "Segmenter",
+    large: LargeImageSegmenter,
+    source: RasterSource | PictureSource,
+    targets: Mapping[LargeImageOutput, Path],
+    image_name: str,
+) -> np.ndarray:
+    """Segments an image and writes its results, each whole or not at all.
+
+    Args:
+        segmenter ([`Segmenter`]): Its labels, threshold and background count.
+        large ([`LargeImageSegmenter`]): What segments.
+        source ([`ImageSource`]): The image.
+        targets (`Mapping[LargeImageOutput, Path]`): Where the results go.
+        image_name (`str`): What the image is called.
+
+    Returns:
+        `np.ndarray` of shape `(T,)`: The share of each class of the image.
+
+    Raises:
+        OSError: If the image cannot be read, or a result not be written.
+        ValueError: If outlines have no coordinates.
+    """
+    counts = np.zeros(len(segmenter.labels) + 1, dtype=np.int64)
+    for path in targets.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as whole:
+        files = {each: whole.enter_context(written_whole(path)) for each, path in targets.items()}
+        with ExitStack() as writing:
+            takers = [
+                writing.enter_context(each.open(path, source, segmenter.labels, image_name))
+                for each, path in files.items()
+            ]
+            for strip in large.strips(source):
+                class_ids = segmenter.with_threshold(strip.class_ids, strip.scores)[0]
+                class_ids = np.where(strip.class_ids == NO_CLASS, NO_CLASS, class_ids)
+                counts += np.bincount(class_ids.ravel() + 1, minlength=len(counts))
+                for taker in takers:
+                    taker.add(strip.top, class_ids)
+    return counts[1:] / counts.sum()
+
+
+def _summary(task: Task, labels: Sequence[Label], shares: Sequence[float]) -> str:
+    """A line for each class in the image, the largest first, and one for each file."""
+    classes = sorted(zip(shares, labels, strict=False), key=lambda pair: -pair[0])
+    lines = [f"{share:6.1%}  {label_name(label)}" for share, label in classes if share]
+    return "\n".join([*lines, *(f"Wrote {path}" for path in task.targets.values())])
+
+
+def open_image(name: str, raster_options: Mapping[str, Any]) -> RasterSource | PictureSource:
+    """Opens an image: TIFF files in pieces, all others decoded as a whole, up to the limit that holds for photos.
+
+    Args:
+        name (`str`): A path, an `http(s)` URL, or `"-"` for standard input.
+        raster_options (`Mapping[str, Any]`): `bands` and `value_range` of [`RasterSource`].
+
+    Returns:
+        [`ImageSource`]
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is too large, or the options do not fit.
+    """
+    if name.lower().endswith(TIFF_ENDINGS) and name != STDIN and not is_url(name):
+        try:
+            return RasterSource(name, **raster_options)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
+    given = next((option for option, value in raster_options.items() if value is not None), None)
+    if given is not None:
+        raise ValueError(f"--{given.replace('_', '-')} goes with TIFF files only.")
+    try:
+        return PictureSource(read_photo(name))
+    except TooManyPixelsError as error:
+        raise ValueError(
+            f"It has more than {MAX_PIXELS:,} pixels, the most of a file that must be decoded as a whole: convert it "
+            "to TIFF, with `rio convert IN OUT.tif --co TILED=YES`, which is read in pieces of any number."
+        ) from error
+
+
+__all__ = ["LargeImages", "open_image", "write_large_image"]

@@ -1,0 +1,146 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Where the results of inputs go; no two ever share a file."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from catseg_hf.file_kinds import ENDINGS
+from catseg_hf.formats.format import Output, is_url
+from catseg_hf.formats.result_files import STDIN
+
+from .found import Found, named
+from .source import Task
+
+
+def is_one_file(inputs: Sequence[str]) -> bool:
+    """Whether a command names a single file, and not several or a folder.
+
+    Args:
+        inputs (`Sequence[str]`): As for [`find_inputs`].
+
+    Returns:
+        `bool`
+    """
+    return len(set(inputs)) == 1 and not os.path.isdir(inputs[0])
+
+
+def check_folder(output: Path, inputs: Sequence[str]) -> None:
+    """Refuses a folder of results that cannot be one.
+
+    Args:
+        output (`Path`): The folder.
+        inputs (`Sequence[str]`): What is to be segmented.
+
+    Raises:
+        ValueError: If it is a file, looks like one, or holds the inputs themselves.
+    """
+    if output.is_file() or output.suffix.lower() in (*ENDINGS, ".json"):
+        raise ValueError(f"--output {output} must be a folder, as there are several photos: name one.")
+    if os.path.realpath(output) in {os.path.realpath(name) for name in inputs if os.path.isdir(name)}:
+        raise ValueError(f"--output {output} is the folder of the photos: name another one.")
+
+
+def place_one(name: str, found: Sequence[Found], output: Path | None, outputs: Sequence[Output]) -> list[Task]:
+    """Decides where the results of a single file go.
+
+    Args:
+        name (`str`): What the command names.
+        found (`Sequence[Found]`): What that is; nothing where there is no such file.
+        output (`Path`, *optional*): The file or folder of the first result; the others lie beside it.
+        outputs (`Sequence[Output]`): What is written.
+
+    Returns:
+        `list[Task]`: One, or none.
+
+    Raises:
+        ValueError: If `output` cannot be used.
+    """
+    first = outputs[0]
+    output = Path(first.default_output) if output is None else output
+    first.check_output(output)
+    places = {first: output, **{other: output.with_name(f"{output.stem}{other.ending}") for other in outputs[1:]}}
+    stem = dict(named(found)).get(name, Path("photo"))
+    targets = {each: each.single_target(path, stem) for each, path in places.items()}
+    if len(set(targets.values())) < len(targets):
+        kinds = ", ".join(each.name for each in outputs)
+        raise ValueError(f"--output {output} does not fit its formats {kinds}: two would share a file.")
+    if any(os.path.realpath(path) == os.path.realpath(name) for path in targets.values()):
+        what = f"the {'video' if found and found[0].is_video else 'photo'} itself"
+        raise ValueError(f"--output {output} would replace {what}: name another file.")
+    return [Task(name, targets)] if found else []
+
+
+def place_several(
+    found: Sequence[Found], folder: Path, outputs: Sequence[Output], problems: dict[str, str]
+) -> list[Task]:
+    """Decides where the results of several inputs go.
+
+    Each gets its own name, as [`named`] has it, with the ending of the format: results of `dup.jpg` and `dup.png` are
+    `dup.jpg.png` and `dup.png.png`, those of `a/x.jpg` and `b/x.jpg` are `a/x.png` and `b/x.png`.
+
+    Args:
+        found (`Sequence[Found]`): The inputs, of one kind.
+        folder (`Path`): The folder of results.
+        outputs (`Sequence[Output]`): What is written.
+        problems (`dict[str, str]`): Gets the reason, by name, for each that would replace something.
+
+    Returns:
+        `list[Task]`
+
+    Raises:
+        ValueError: If two kinds of results have files of the same names.
+    """
+    check_endings(outputs)
+    tasks: list[Task] = []
+    owners = {str(path).casefold(): "all photos" for each in outputs for path in each.folder_files(folder)}
+    names = named(found, keep_endings=all(each.keeps_endings for each in outputs))
+    # Some file systems take capital and small letters for the same.
+    originals = {os.path.realpath(name).casefold() for name, _ in names if name != STDIN and not is_url(name)}
+    for name, stem in names:
+        targets = targets_of(stem, folder, outputs)
+        owner = next((owners[key] for path in targets.values() if (key := str(path).casefold()) in owners), None)
+        if owner is not None:
+            problems[name] = f"its results would replace those of {owner}: segment it alone, or rename it."
+        elif any(os.path.realpath(path).casefold() in originals for path in targets.values()):
+            problems[name] = "its results would replace a photo: name another --output."
+        else:
+            owners.update((str(path).casefold(), name) for path in targets.values())
+            tasks.append(Task(name, targets))
+    return tasks
+
+
+def check_endings(outputs: Sequence[Output]) -> None:
+    """Refuses kinds of results that would share files.
+
+    Args:
+        outputs (`Sequence[Output]`): What is written.
+
+    Raises:
+        ValueError: If two have files of the same names.
+    """
+    owners: dict[Path, Output] = {}
+    for each in outputs:
+        other = owners.setdefault(each.target(Path(), Path("a")), each)
+        if other is not each:
+            raise ValueError(
+                f"Files of --format {other.name} and {each.name} would have the same names: write one of them in a "
+                "command of its own, to another --output."
+            )
+
+
+def targets_of(stem: Path, folder: Path, outputs: Sequence[Output]) -> dict[Output, Path]:
+    """Where the results of one of several inputs go.
+
+    Args:
+        stem (`Path`): Of the input, relative to the folder of results, without an ending.
+        folder (`Path`): That folder.
+        outputs (`Sequence[Output]`): What is written.
+
+    Returns:
+        `dict[Output, Path]`
+    """
+    return {each: each.target(folder, stem) for each in outputs}
+
+
+__all__ = ["check_endings", "check_folder", "is_one_file", "place_one", "place_several", "targets_of"]

@@ -1,0 +1,127 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""Videos, read frame by frame with PyAV, as they are shown."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from catseg_hf.formats.video_writer import VideoWriter, load_av
+
+
+# A video that ends so many seconds before its time is cut off.
+MISSING_SECONDS = 1.0
+
+
+class Frame(NamedTuple):
+    """A frame as it is shown."""
+
+    picture: Image.Image  # RGB, upright
+    pts: int  # its time, in units of the video's time base
+    seconds: float
+
+
+class VideoReader:
+    """Reads a video from its beginning to its end. Use it in a `with` block.
+
+    Args:
+        path (`str`): The file.
+
+    Attributes:
+        num_frames (`int`, *optional*): How many frames there are, as far as the file says it.
+        damages (`list[str]`): What was found to be damaged so far.
+
+    Raises:
+        ImportError: If PyAV is missing.
+        OSError: If the file is no video.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._av = load_av()
+        try:
+            self.container = self._av.open(path)
+        except self._av.error.FFmpegError as error:
+            raise OSError(f"cannot be read as a video: {error.strerror}.") from error
+        if not self.container.streams.video:
+            self.container.close()
+            raise OSError("there are no pictures in it.")
+        self.stream = self.container.streams.video[0]
+        self.stream.thread_type = "AUTO"
+        self.damages: list[str] = []
+        self._end = 0.0  # of pictures and sound, in seconds
+        duration, rate = self._duration(), self.stream.average_rate
+        self.num_frames = self.stream.frames or (round(duration * rate) if duration and rate else None)
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.container.close()
+
+    def frames(self, sound: VideoWriter | None = None) -> Iterator[Frame]:
+        """All frames, one after the other.
+
+        Args:
+            sound ([`VideoWriter`], *optional*): Gets the sound, as it is, between the frames.
+
+        Returns:
+            An iterator over [`Frame`]. Frames that cannot be decoded, or whose time is not after the one before, are
+            left out and counted in `damages`.
+
+        Raises:
+            OSError: If there is no frame at all.
+        """
+        streams = [self.stream, *self.container.streams.audio[:1]]
+        num_lost, last = 0, None
+        for packet in self._packets(streams):
+            if packet.stream.type == "audio":
+                if sound is not None:
+                    sound.write_sound(packet)
+                continue
+            try:
+                decoded = packet.decode()
+            except self._av.error.FFmpegError:
+                num_lost += 1
+                continue
+            for frame in decoded:
+                if frame.is_corrupt or frame.pts is None or (last is not None and frame.pts <= last):
+                    num_lost += 1
+                    continue
+                last = frame.pts
+                picture = frame.to_image()
+                if frame.rotation:
+                    picture = picture.rotate(frame.rotation, expand=True)
+                yield Frame(picture, frame.pts, float(frame.pts * self.stream.time_base))
+        if last is None:
+            raise OSError("no frame of it can be decoded.")
+        if num_lost:
+            self.damages.append(f"{num_lost} frames are damaged and were left out.")
+        self._check_end()
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is sound."""
+        return bool(self.container.streams.audio)
+
+    def _packets(self, streams: list[Any]) -> Iterator[Any]:
+        try:
+            for packet in self.container.demux(streams):
+                if packet.pts is not None:
+                    self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                yield packet
+        except self._av.error.FFmpegError as error:
+            self.damages.append(f"it is damaged and ends early: {error.strerror}.")
+
+    def _duration(self) -> float | None:
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        return self.container.duration / self._av.time_base if self.container.duration else None
+
+    def _check_end(self) -> None:
+        length = self._end - float((self.stream.start_time or 0) * self.stream.time_base)
+        duration = self._duration()
+        if duration is not None and length < duration - MISSING_SECONDS and not self.damages:
+            self.damages.append(f"it is cut off: it ends after {length:.1f} of {duration:.1f} seconds.")
+
+
+__all__ = ["Frame", "VideoReader"]
