@@ -1,39 +1,33 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """CAT-Seg for the Hugging Face ecosystem: segment an image into any set of named classes.
 
-Importing the package makes Transformers' Auto classes and `pipeline("image-segmentation")` know the model.
+Importing the package makes Transformers' Auto classes and `pipeline("image-segmentation")` know the model, and imports
+neither Transformers nor torch: public names are imported when they are asked for, and `registration` says when the
+model is registered.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForSemanticSegmentation, AutoProcessor
-from transformers.pipelines import PIPELINE_REGISTRY
+from .registration import register_with_transformers
 
-from .configuration_catseg import CatSegConfig
-from .image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
-from .modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
-from .pipeline_catseg import CatSegImageSegmentationPipeline
-from .processing_catseg import CatSegProcessor
-from .prompts_catseg import parse_labels
-from .vocabularies import load_vocabulary
+
+if TYPE_CHECKING:
+    from .configuration_catseg import CatSegConfig
+    from .image_processing_catseg import CatSegImageProcessor, CatSegImageProcessorPil
+    from .modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
+    from .pipeline_catseg import CatSegImageSegmentationPipeline
+    from .processing_catseg import CatSegProcessor
+    from .prompts_catseg import parse_labels
+    from .segmenting import Segmentation, Segmenter
+    from .vocabularies import load_vocabulary
 
 
 __version__ = "0.1.0"
 
 # Folder of `catseg-tiny`, a small model of drawn scenes that ships inside, for `from_pretrained` and `pipeline`.
 TINY = str(Path(__file__).with_name("tiny"))
-
-AutoConfig.register(CatSegConfig.model_type, CatSegConfig, exist_ok=True)
-AutoModel.register(CatSegConfig, CatSegModel, exist_ok=True)
-AutoModelForSemanticSegmentation.register(CatSegConfig, CatSegForSemanticSegmentation, exist_ok=True)
-AutoImageProcessor.register(
-    CatSegConfig,
-    image_processor_classes={"pil": CatSegImageProcessorPil, "torchvision": CatSegImageProcessor},
-    exist_ok=True,
-)
-AutoProcessor.register(CatSegConfig, CatSegProcessor, exist_ok=True)
-# Not by `register_pipeline`, which warns, and with which every saved pipeline would ask for trust.
-PIPELINE_REGISTRY.supported_tasks["image-segmentation"]["impl"] = CatSegImageSegmentationPipeline
 
 __all__ = [
     "TINY",
@@ -44,6 +38,38 @@ __all__ = [
     "CatSegImageSegmentationPipeline",
     "CatSegModel",
     "CatSegProcessor",
+    "Segmentation",
+    "Segmenter",
     "load_vocabulary",
     "parse_labels",
 ]
+
+# Where the public names are, besides those above.
+_MODULES = {
+    "CatSegConfig": "configuration_catseg",
+    "CatSegForSemanticSegmentation": "modeling_catseg",
+    "CatSegImageProcessor": "image_processing_catseg",
+    "CatSegImageProcessorPil": "image_processing_catseg",
+    "CatSegImageSegmentationPipeline": "pipeline_catseg",
+    "CatSegModel": "modeling_catseg",
+    "CatSegProcessor": "processing_catseg",
+    "Segmentation": "segmenting",
+    "Segmenter": "segmenting",
+    "load_vocabulary": "vocabularies",
+    "parse_labels": "prompts_catseg",
+}
+
+if not TYPE_CHECKING:  # type checkers would take every name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        if name in _MODULES.values():
+            return import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
+
+register_with_transformers()

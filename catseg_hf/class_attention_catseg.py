@@ -77,9 +77,10 @@ class CatSegClassBlock(nn.Module):
         # Of one padding token, (heads, 1, d) each; None if there is none.
         if num_classes >= self.config.class_padding_length:
             return None, None
-        # Views, since torch's FlopCounterMode cannot follow a parameter that is itself the input of a module.
-        key, value = self.key_value(self.norm1(self.padding_token[None])).chunk(2, dim=-1)
-        key = key + self.guidance_key(self.padding_guidance[None])
+        # Copies, since torch's FlopCounterMode cannot follow parameters, nor views of them, as the inputs of modules.
+        token, guidance = self.padding_token.clone()[None], self.padding_guidance.clone()[None]
+        key, value = self.key_value(self.norm1(token)).chunk(2, dim=-1)
+        key = key + self.guidance_key(guidance)
         return key.view(*self.heads).unsqueeze(1), value.view(*self.heads).unsqueeze(1)
 
     def _add_attended(self, maps: torch.Tensor, *terms: torch.Tensor | None) -> torch.Tensor:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "catseg_hf"
 FLOORS = [
     {"configuration", "vocabularies", "atomic_files", "file_kinds", "option_groups", "command_options"},
     {"model files"},
-    {"cards", "pictures"},
+    {"cards", "pictures", "registration"},
     {"large_images", "datasets"},
     {"formats", "conversion", "scenes"},
     {"evaluation", "hub", "training"},
