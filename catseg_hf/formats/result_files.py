@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from catseg_hf.atomic_files import written_whole
 
+from .all_formats import FORMATS
 from .format import PIECES, AnnotationFormat, Format, Output, is_url
 from .options import AnnotationOptions
 
@@ -156,8 +157,6 @@ def check_annotation_options(formats: Sequence[Format], options: AnnotationOptio
     """
     annotations = [format for format in formats if isinstance(format, AnnotationFormat)]
     given = options.given()
-    from . import FORMATS
-
     for name in given:
         owners = [format for format in FORMATS if name in getattr(format, "own_options", ())]
         if owners and not any(format in formats for format in owners):

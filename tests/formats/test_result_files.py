@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from catseg_hf.formats import ANNOTATION_FORMATS, AnnotationOptions, ResultFiles, find_format
+from catseg_hf.formats.labelme import to_labelme
 from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmentation
 from tests.child_processes import interrupt, started
@@ -287,7 +288,7 @@ def test_methods_give_what_files_hold(catseg: Run, photos: Path, tmp_path: Path)
         ("label-studio", json.dumps(result.to_label_studio("https://example.org/a.png", options)) + "\n"),
         ("cvat", result.to_cvat(options)),
         ("geojson", json.dumps(result.to_geojson(options)) + "\n"),
-        ("labelme", json.dumps(result.to_labelme(options), indent=2) + "\n"),
+        ("labelme", json.dumps(to_labelme(result.annotate(options), "../photos/a.png"), indent=2) + "\n"),
     )
     assert {kind for kind, _ in contents} == {each.name for each in ANNOTATION_FORMATS}
     for kind, content in contents:

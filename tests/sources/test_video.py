@@ -14,6 +14,7 @@ from PIL import Image
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.formats.overlay import FramePainter
+from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
 from catseg_hf.sources.frame_segmenter import FrameSegmenter
 from catseg_hf.sources.video_reader import VideoReader
@@ -49,7 +50,7 @@ def test_an_overlay_video_keeps_times_and_sound(catseg: Run, segmenter: Segmente
     paint, segment = FramePainter(LABELS, -1, (160, 128)), FrameSegmenter(segmenter)
     for number in (0, 5, 11):
         picture = Image.fromarray(frames[number])
-        expected = np.asarray(paint(picture, segment(picture, "")), dtype=float)
+        expected = np.asarray(paint(picture, segment(picture, "").class_ids), dtype=float)
         assert drawn[number].shape == expected.shape and expected.shape[0] > 128 + 3 * 12
         assert np.abs(drawn[number] - expected).mean() < 4
 
@@ -168,7 +169,12 @@ def test_damaged_videos_are_named_and_what_can_be_read_is_written(catseg: Run, t
     assert code == 1
     for name, message in zip(
         names,
-        ("it is cut off: it ends after", *["cannot be read as a video"] * 2, "no pictures in it", "No such file"),
+        (
+            "it is cut off: it ends after",
+            *["cannot be read as a video"] * 2,
+            "no pictures in it",
+            "there is no such file",
+        ),
         strict=True,
     ):
         assert any(name in line and message in line for line in errors.splitlines()), (name, errors)
@@ -181,17 +187,19 @@ def test_damaged_videos_are_named_and_what_can_be_read_is_written(catseg: Run, t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("clip.mp4", "photo.png"), "clip.mp4 is a video and others are not"),
         (("clip.mp4", "--native"), "--native is for large images, and clip.mp4 is a video"),
         (("clip.mp4", "--format", "masks"), "overlay and label-map can be written, not masks"),
         (("clip.mp4", "--batch-size", 2), "go one at a time"),
         (("clip.mp4", "--output", "out.gif"), "must end in .mkv, .mov, .mp4"),
-        (("clip.mp4", "--output", "clip.mp4"), "would replace clip.mp4"),
-        (("clip.mp4", "clip.mkv"), "would replace the results of clip.mp4"),
+        (("clip.mp4", "--output", "clip.mp4"), "would replace the video itself"),
         (("clip.mp4", "b.mp4", "--output", "out.mp4"), "must be a folder"),
+        (("clip.mp4", "--tile", 256), "--tile goes with --native only"),
+        (("clip.mp4", "photo.png", "--native", "--min-area", 2), "--min-area goes with annotations of photos only"),
     ],
 )
 def test_what_cannot_be_done_is_said_first(arguments: tuple, message: str, catseg: Run) -> None:
+    write_video(Path("clip.mp4"), [0, 40], sound=None)
+    draw_scene(1, 64).image.save("photo.png")
     code, _, errors = catseg("segment", *arguments, *OPTIONS)
     assert code == 1 and message in errors, errors
 
@@ -208,6 +216,7 @@ def test_sound_that_the_container_cannot_hold_is_named(sound: str, catseg: Run, 
 
 
 def test_without_pyav_the_line_that_installs_it_is_said(catseg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(Path("clip.mp4"), [0, 40], sound=None)
     monkeypatch.setitem(sys.modules, "av", None)
     code, _, errors = catseg("segment", "clip.mp4", *OPTIONS)
     assert code == 1 and 'Videos need PyAV: `pip install "catseg-hf[video]"`.' in errors

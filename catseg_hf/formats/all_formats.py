@@ -1,0 +1,87 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""The list of formats, and how one is found in it."""
+
+from .coco import Coco
+from .coco_results import CocoResults
+from .cvat import Cvat
+from .format import AnnotationFormat, Format
+from .geojson import GeoJson
+from .label_map import LabelMap
+from .label_studio import LabelStudio
+from .labelme import LabelMe
+from .masks import Masks
+from .overlay import Overlay
+from .parquet import Parquet
+from .summary import Summary
+from .yolo import Yolo
+
+
+FORMATS: tuple[Format, ...] = (
+    Overlay(),
+    LabelMap(),
+    Masks(),
+    CocoResults(),
+    Summary(),
+    Coco(),
+    Yolo(),
+    LabelStudio(),
+    Cvat(),
+    LabelMe(),
+    GeoJson(),
+    Parquet(),
+)
+# What is written where nothing else is asked for.
+DEFAULT_FORMAT = FORMATS[0]
+ANNOTATION_FORMATS = tuple(format for format in FORMATS if isinstance(format, AnnotationFormat))
+# Those that a service answers in, the one for programs first.
+ANSWER_FORMATS = tuple(sorted((each for each in FORMATS if each.media_type), key=lambda each: each.media_type))
+
+
+def find_format(name: str) -> Format:
+    """The format of a name.
+
+    Args:
+        name (`str`): What `--format` calls it.
+
+    Returns:
+        [`Format`]
+
+    Raises:
+        ValueError: If there is none; says which there are.
+    """
+    for format in FORMATS:
+        if format.name == name:
+            return format
+    raise ValueError(f"There is no format {name!r}: choose one of {', '.join(format.name for format in FORMATS)}.")
+
+
+def format_of(path: str) -> Format:
+    """The format that the ending of a file says.
+
+    Args:
+        path (`str`): The file.
+
+    Returns:
+        [`Format`]
+
+    Raises:
+        ValueError: If the ending can be of several formats or of none; says which.
+    """
+    name = path.lower()
+    for format in FORMATS:
+        # Two endings, as in a folder of results: a.labels.png.
+        if format.ending.count(".") > 1 and name.endswith(format.ending):
+            return format
+    found = [format for format in FORMATS if name.endswith(format.file_endings)]
+    if len(found) == 1:
+        return found[0]
+    possible = [format for format in FORMATS if not format.is_data_set and name.endswith(_last_ending(format))]
+    listed = ", ".join(format.name for format in possible or FORMATS if not format.is_data_set)
+    raise ValueError(f"The ending of {path} does not say its format: give `format=`, one of {listed}.")
+
+
+def _last_ending(format: Format) -> str:
+    return "." + format.ending.rpartition(".")[2]
+
+
+__all__ = ["ANNOTATION_FORMATS", "ANSWER_FORMATS", "DEFAULT_FORMAT", "FORMATS", "find_format", "format_of"]
