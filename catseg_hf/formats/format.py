@@ -41,14 +41,7 @@ class Output:
     keeps_endings: ClassVar[bool] = True
 
     def check_output(self, output: Path) -> None:
-        """Refuses a place of results that cannot be written.
-
-        Args:
-            output (`Path`): What `--output` names for a single photo.
-
-        Raises:
-            ValueError: If it cannot be used; says what can.
-        """
+        """Refuses, with a `ValueError`, a place that `--output` names for a single photo and that cannot be written."""
         if self.contents is not None:
             if output.is_file():
                 raise ValueError(f"--output {output} is a file: {self.contents} go into a folder.")
@@ -56,69 +49,20 @@ class Output:
             raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
 
     def target(self, folder: Path, stem: Path) -> Path:
-        """Where the results of one of several photos lie.
-
-        Args:
-            folder (`Path`): The folder of results.
-            stem (`Path`): Of the photo, relative to that, without an ending.
-
-        Returns:
-            `Path`
-        """
+        """Where the results of one of several photos lie, of which `stem` is the path without its ending."""
         return folder / f"{stem}{self.ending}"
 
     def single_target(self, output: Path, stem: Path) -> Path:
-        """Where the results of a single photo lie.
-
-        Args:
-            output (`Path`): The place that was named for them.
-            stem (`Path`): Name of the photo, without an ending.
-
-        Returns:
-            `Path`: That place, or a file in it.
-        """
+        """Where the results of a single photo lie: at the place that was named for them, or in it."""
         return output
 
     def folder_files(self, folder: Path) -> list[Path]:
-        """The files of all photos together.
-
-        Args:
-            folder (`Path`): The folder of results.
-
-        Returns:
-            `list[Path]`
-        """
+        """The files of all photos of a folder of results together."""
         return []
 
     def shown_target(self, path: Path) -> Path:
-        """The file in which a user finds the results of a photo.
-
-        Args:
-            path (`Path`): Target of the photo.
-
-        Returns:
-            `Path`: The target, or the file of all photos.
-        """
+        """The file in which a user finds the results of the photo whose target this is."""
         return path
-
-
-class VideoOutput(Output):
-    """Results of videos in one format."""
-
-    def open(
-        self, path: Path, reader: Any, labels: Sequence[str | list[str]]
-    ) -> AbstractContextManager["FrameResults"]:
-        """Begins the results of a video.
-
-        Args:
-            path (`Path`): Where to; it does not exist.
-            reader ([`VideoReader`]): The video.
-            labels (`Sequence[str | list[str]]`): The classes.
-
-        Returns:
-            A context with [`FrameResults`], whose results are complete at its end.
-        """
-        raise NotImplementedError
 
 
 class FrameResults:
@@ -128,14 +72,23 @@ class FrameResults:
     sound: Any = None
 
     def add(self, number: int, frame: Any, result: "Segmentation", is_segmented: bool) -> None:
-        """Takes a frame.
+        """Takes a frame by its number from 0, with its segmentation, or with that of one shortly before."""
+        raise NotImplementedError
 
-        Args:
-            number (`int`): Number of the frame, from 0.
-            frame ([`Frame`]): The frame.
-            result ([`Segmentation`]): Of it, or of one shortly before.
-            is_segmented (`bool`): Whether it is of this frame.
-        """
+
+class VideoOutput(Output):
+    """Results of videos in one format."""
+
+    def open(self, path: Path, reader: Any, labels: Sequence[str | list[str]]) -> AbstractContextManager[FrameResults]:
+        """Begins the results of a video; they are complete at the end of the context."""
+        raise NotImplementedError
+
+
+class StripResults:
+    """What takes the rows of a large label map from top to bottom."""
+
+    def add(self, top: int, class_ids: "np.ndarray") -> None:
+        """Takes rows, the first of which has the number `top`; class -1 is none."""
         raise NotImplementedError
 
 
@@ -146,31 +99,8 @@ class LargeImageOutput(Output):
 
     def open(
         self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str
-    ) -> AbstractContextManager["StripResults"]:
-        """Begins the results of an image.
-
-        Args:
-            path (`Path`): Where to.
-            source ([`ImageSource`]): The image.
-            labels (`Sequence[str | list[str]]`): The classes.
-            image_name (`str`): What the image is called.
-
-        Returns:
-            A context with [`StripResults`], whose results are complete at its end.
-        """
-        raise NotImplementedError
-
-
-class StripResults:
-    """What takes the rows of a large label map from top to bottom."""
-
-    def add(self, top: int, class_ids: "np.ndarray") -> None:
-        """Takes rows.
-
-        Args:
-            top (`int`): Number of the first.
-            class_ids (`np.ndarray` of shape `(rows, width)`): Class of each pixel; -1 for none.
-        """
+    ) -> AbstractContextManager[StripResults]:
+        """Begins the results of an image ([`ImageSource`]); they are complete at the end of the context."""
         raise NotImplementedError
 
 
@@ -197,9 +127,7 @@ class Format(Output):
     large_image: ClassVar[LargeImageOutput | None] = None
     media_type: ClassVar[str | None] = None
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        return type(self), ()
-
+    # Formats have no state: those that a process of a fleet was sent are those of its own list.
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
 
@@ -207,65 +135,25 @@ class Format(Output):
         return hash(type(self))
 
     def write(self, result: "Segmentation", path: Path) -> None:
-        """Writes a photo, whole or not at all.
-
-        Args:
-            result ([`Segmentation`]): The photo.
-            path (`Path`): The file or folder. Its parents are made; what is there is replaced.
-
-        Raises:
-            OSError: If it cannot be written; then nothing is left behind.
-        """
+        """Writes a photo, whole or not at all; parents of the path are made, and what is there is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as unfinished:
             self.save(result, unfinished)
 
-    def row(self, result: "Segmentation") -> dict[str, Any]:
-        """A photo as a row of a data set.
-
-        Args:
-            result ([`Segmentation`]): The photo, with scores.
-
-        Returns:
-            `dict`
-        """
-        raise NotImplementedError
-
-    def data_set(self, folder: Path, description: dict[str, Any], goes_on: bool) -> Any:
-        """A data set that takes rows.
-
-        Args:
-            folder (`Path`): The folder of results.
-            description (`dict`): What the rows are made with.
-            goes_on (`bool`): Whether it adds to the rows of an earlier run.
-
-        Returns:
-            [`ParquetRows`]
-
-        Raises:
-            ValueError: If there are rows already, and they cannot be added to.
-        """
-        raise NotImplementedError
-
     def save(self, result: "Segmentation", path: Path) -> None:
-        """Writes a photo to a path where nothing is.
-
-        Args:
-            result ([`Segmentation`]): The photo.
-            path (`Path`): The file or folder.
-        """
+        """Writes a photo to a path where nothing is."""
         raise NotImplementedError
 
     def answer(self, result: "Segmentation", model: str) -> bytes:
-        """The answer of a service.
+        """The answer of a service whose model is called so, of the format's media type."""
+        raise NotImplementedError
 
-        Args:
-            result ([`Segmentation`]): The photo, with scores.
-            model (`str`): What the model is called.
+    def row(self, result: "Segmentation") -> dict[str, Any]:
+        """A photo as a row of a data set."""
+        raise NotImplementedError
 
-        Returns:
-            `bytes`: Of the media type of the format.
-        """
+    def data_set(self, folder: Path, description: dict[str, Any], goes_on: bool) -> Any:
+        """A data set ([`ParquetRows`]) that takes rows made with what is described, and can add to earlier ones."""
         raise NotImplementedError
 
 
@@ -285,14 +173,7 @@ class AnnotationFormat(Format):
     own_options: ClassVar[tuple[str, ...]] = ()
 
     def check_options(self, options: AnnotationOptions) -> None:
-        """Refuses what the format cannot hold.
-
-        Args:
-            options ([`AnnotationOptions`]): How annotations are made.
-
-        Raises:
-            ValueError: If it cannot hold these shapes; says which it can.
-        """
+        """Refuses, with a `ValueError`, shapes that the format cannot hold."""
         if (options.shapes, options.each) not in self.holds:
             possible = " or ".join(f"{shapes} of each {each}" for shapes, each in sorted(self.holds))
             raise ValueError(
@@ -300,14 +181,7 @@ class AnnotationFormat(Format):
             )
 
     def place(self, folder: Path) -> Path:
-        """The folder that has a file for each photo.
-
-        Args:
-            folder (`Path`): The folder of results.
-
-        Returns:
-            `Path`
-        """
+        """The folder, in one of results, that has a file for each photo."""
         return folder if self.folder_file is None else folder / PIECES / self.name
 
     def target(self, folder: Path, stem: Path) -> Path:
@@ -323,114 +197,38 @@ class AnnotationFormat(Format):
         folder = next((parent.parent for parent in path.parents if parent.name == PIECES), None)
         return path if folder is None or self.folder_file is None else folder / self.folder_file
 
-    def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
-        """Where a tool finds a photo, for formats that say so.
-
-        Args:
-            name (`str`): Path or URL of the photo, or `"-"`.
-            file_name (`str`): Its path in the folder of photos.
-            target (`Path`): Where its annotations go.
-            image_url (`str`, *optional*): The option of that name.
-
-        Returns:
-            `str`
-        """
-        return file_name
-
     def home(self, path: Path) -> Path:
-        """What files that describe the classes of a single photo lie beside, or in.
-
-        Args:
-            path (`Path`): Target of the photo.
-
-        Returns:
-            `Path`
-        """
+        """What files that describe the classes of a single photo, whose target this is, lie beside or in."""
         return path
 
+    def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
+        """Where a tool finds a photo: its name in the command, in its folder, where annotations go, `image_url`."""
+        return file_name
+
     def text(self, photo: "AnnotatedPhoto", address: str) -> str:
-        """A photo as text.
-
-        Args:
-            photo ([`AnnotatedPhoto`]): The photo.
-            address (`str`): Result of `address`.
-
-        Returns:
-            `str`
-        """
+        """A photo as text, with the result of `address`."""
         raise NotImplementedError
 
     def merge(self, pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-        """Writes the annotations of many photos as one file, with those of one photo at a time in memory.
-
-        Args:
-            pieces (`Iterable[Path]`): Files of single photos, with what `text` returns.
-            names (`Sequence[str]`): What the classes are called, the same in all of them.
-            file (`TextIO`): What to write to.
-        """
+        """Writes pieces, files of what `text` returns, as one file, with one photo at a time in memory."""
         raise NotImplementedError
 
     def class_files(self, path: Path, names: Sequence[str], shapes: str) -> dict[Path, str]:
-        """Files that describe the classes, where the format has some.
-
-        Args:
-            path (`Path`): The file of annotations; of formats that are a folder, that.
-            names (`Sequence[str]`): What the classes are called.
-            shapes (`str`): `"polygons"` or `"rle"`.
-
-        Returns:
-            `dict[Path, str]`: Their contents.
-        """
+        """Files that describe the classes, by the path of the annotations or of the folder that the format is."""
         return {}
 
     def files(self, photo: "AnnotatedPhoto", address: str) -> dict[Path, str]:
-        """All files of a single photo.
-
-        Args:
-            photo ([`AnnotatedPhoto`]): The photo.
-            address (`str`): Result of `address`.
-
-        Returns:
-            `dict[Path, str]`: Their contents, by their paths.
-        """
-        output = Path(self.default_output)
-        path = self.single_target(output if self.contents is None else Path(), Path(photo.stem))
-        described = self.class_files(path if self.contents is None else Path(), photo.names, photo.options.shapes)
-        return {path: self.text(photo, address), **described}
+        """All files of a single photo, by their paths."""
+        output = Path(self.default_output if self.contents is None else "")
+        described = self.class_files(output, photo.names, photo.options.shapes)
+        return {self.single_target(output, Path(photo.stem)): self.text(photo, address), **described}
 
 
 def is_url(name: str) -> bool:
-    """Whether a photo comes from the web.
-
-    Args:
-        name (`str`): Its name.
-
-    Returns:
-        `bool`
-    """
+    """Whether a photo of that name comes from the web."""
     return name.lower().startswith(("http://", "https://"))
 
 
 def json_line(content: Any) -> str:
-    """Content as one line of JSON.
-
-    Args:
-        content: What to write.
-
-    Returns:
-        `str`: With a line break at its end.
-    """
+    """Content as one line of JSON, with a line break at its end."""
     return json.dumps(content, ensure_ascii=False) + "\n"
-
-
-__all__ = [
-    "AnnotationFormat",
-    "Format",
-    "FrameResults",
-    "LargeImageOutput",
-    "Output",
-    "StripResults",
-    "VideoOutput",
-    "is_url",
-    "json_line",
-]
