@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import END, backbone_fields, random_images, random_input_ids, tiny_config, tiny_model
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPModel
 
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegModel
@@ -166,6 +167,26 @@ def test_compiles_without_graph_breaks() -> None:
 
 
 # --- Text ---
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_flops_can_be_counted_in_every_mode(variant: CatSegForSemanticSegmentation, mode: Callable) -> None:
+    counts = []
+    for num_classes in (3, 9):  # fewer than padding tokens, and more
+        input_ids = random_input_ids(num_classes, len(variant.config.prompt_templates), 8)
+        with mode(), FlopCounterMode(display=False) as counter:
+            variant(**inputs_for(variant, 1), input_ids=input_ids)
+        counts.append(counter.get_total_flops())
+    assert 0 < counts[0] < counts[1]
+
+
+def test_the_profiler_sees_the_same_in_every_mode() -> None:
+    model, counts = tiny_model(), []
+    for mode in (torch.enable_grad, torch.no_grad, torch.inference_mode):
+        with mode(), torch.profiler.profile(with_flops=True, record_shapes=True) as profile:
+            model(**inputs_for(model, 1), input_ids=random_input_ids(3, 1, 8))
+        counts.append(sum(event.flops for event in profile.key_averages()))
+    assert counts[0] > 0 and counts == counts[:1] * 3
 
 
 def test_padding_after_the_end_token_changes_nothing() -> None:
