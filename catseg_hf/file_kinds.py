@@ -241,4 +241,4 @@ def sentences_about_left_out(files: Iterable[tuple[str, FileKind]]) -> list[str]
     return sentences
 
 
-__all__ = ["FileKind", "kind_of", "kind_of_bytes", "sentences_about_left_out"]
+__all__ = ["HEIC", "FileKind", "kind_of", "kind_of_bytes", "sentences_about_left_out"]

@@ -77,9 +77,10 @@ class Options:
     data_root: str | None = option(None, "folder with the benchmarks")
     dataset: str = option("coco_stuff_171", "with --data-root a benchmark, else what datasets.load_dataset takes")
     images: str | None = option(None, "folder of photos")
-    labels: str | None = option(None, "folder of their labels, COCO JSON, Label Studio export or YOLO folder")
+    labels: str | None = option(None, "folder of their labels, COCO JSON, Label Studio export, CVAT XML or YOLO folder")
     eval_images: str | None = option(None, "folder of photos to evaluate on")
     eval_labels: str | None = option(None, "their labels, as for training")
+    missing: str = option("error", "with `skip`, goes on without photos that --labels lists and --images lacks")
     split: str = option("train", "of a data set of `datasets`")
     eval_split: str | None = option(None, "its split to evaluate on")
     image_column: str = option("image", "its column of images")
@@ -149,6 +150,7 @@ if options.data_root:
     dataset = load_benchmark(options.dataset, options.data_root, "train")
     eval_dataset = load_benchmark(options.dataset, options.data_root, "val")
 elif options.images:
+    values["missing"] = options.missing
     dataset = load_folder(options.images, options.labels, options.vocabulary, **values)
     if options.eval_images:
         classes = options.vocabulary or dataset.vocabulary

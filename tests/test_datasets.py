@@ -4,6 +4,7 @@
 import json
 import logging
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from catseg_hf.datasets.files import (
     resize_nearest,
     shrink_ade20k,
 )
+from catseg_hf.datasets.folders import sample_names
 from catseg_hf.evaluation import ConfusionMatrix
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 from tests.mini_datasets import CONTEXT_VAL_IDS, compress_mask, write_mini_benchmark
@@ -456,12 +458,77 @@ def test_folders_that_do_not_fit_are_refused(folders: tuple[Path, Path], tmp_pat
     (labels / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 2 images have no labels, such as .*b\.jpg"):
         load_folder(images, labels, ["cat"])
-    write_png(images / "city" / "a.jpg", np.zeros((2, 2), dtype=np.uint8))
+    write_png(labels / "city" / "a.png", np.zeros((3, 2), dtype=np.uint8))
     with pytest.raises(ValueError, match="have the same name"):
         load_folder(images, labels, ["cat"])
+    with pytest.raises(ValueError, match=r"`missing` must be one of \('error', 'skip'\), got 'ignore'"):
+        load_folder(images, labels, ["cat"], missing="ignore")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="`images` '.*empty' holds no file"):
         load_folder(tmp_path / "empty", labels, ["cat"])
+
+
+def test_images_without_labels_are_skipped_on_request(
+    folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    images, labels = folders
+    (labels / "b.png").unlink()
+    dataset = load_folder(images, labels, ["cat", "grass", "sky"], missing="skip")
+    assert [sample.name for sample in dataset] == ["city__a"]
+    (warning,) = dataset.warnings
+    assert re.match(r"1 of 2 images have no labels, such as .*b\.jpg: looked for .* They are left out\.$", warning)
+    assert [record.getMessage() for record in caplog.records] == [f"photos: {warning}"]
+    (labels / "city" / "a.tif").unlink()
+    with pytest.raises(FileNotFoundError, match="2 of 2 images have no labels"):
+        load_folder(images, labels, ["cat", "grass", "sky"], missing="skip")
+
+
+def test_images_that_differ_only_in_their_ending_keep_it(folders: tuple[Path, Path]) -> None:
+    images, labels = folders
+    write_png(images / "b.png", np.zeros((4, 6, 3), dtype=np.uint8))
+    both = load_folder(images, labels, ["cat", "grass", "sky"])
+    assert [record[:2] for record in both.records] == [
+        ("b.jpg", "b.jpg"),
+        ("b.png", "b.png"),
+        ("city__a", "city/a.PNG"),
+    ]
+    assert [(sample.name, sample.labels[0, 1]) for sample in both] == [("b.jpg", 1), ("b.png", 1), ("city__a", 1)]
+    assert both[0].image.getextrema() != both[1].image.getextrema()
+    # Label files as `catseg segment` calls them then.
+    write_png(labels / "b.png.png", np.full((4, 6), 2, dtype=np.uint8))
+    assert [sample.labels[0, 1] for sample in load_folder(images, labels, ["cat", "grass", "sky"])] == [1, 2, 1]
+    with pytest.raises(ValueError, match=r"b\.png is an image and, by its name, the label file of another one"):
+        load_folder(images, images, ["cat", "grass", "sky"])
+
+
+def test_samples_have_names_of_their_own() -> None:
+    files = ["a.jpg", "b.jpg", "b.png", "c/d.jpg", "c__d.jpg", "e.jpg", "e.jpg", "e-1.jpg", "A.jpg"]
+    names = ["a", "b.jpg", "b.png", "c__d.jpg-1", "c__d.jpg-2", "e-2", "e-3", "e-1", "A"]
+    assert sample_names(files) == names
+
+
+def test_pictures_that_are_not_taken_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    images, labels = folders
+    for name in ("c.heic", "city/d.HEIC", "e.nef", "clip.mp4"):
+        (images / name).write_bytes(b"")
+    PIL.Image.new("RGB", (2, 2)).save(images / "f.gif")
+    PIL.Image.new("RGB", (2, 2)).save(images / "named.dat", "PNG")
+    for name in ("notes.txt", "a.json", "Thumbs.db", ".DS_Store", "._b.jpg", ".hidden.heic", "._g.heic"):
+        (images / name).write_bytes(b"\0\5\x16\7")
+    assert load_folder(images, labels, ["cat", "grass", "sky"]).warnings == [
+        "1 photo(s) left out, GIF: f.gif; save it as JPEG or PNG.",
+        '2 photo(s) left out, HEIC: c.heic, city/d.HEIC; `pip install "catseg-hf[heif]"`, or save it as JPEG or PNG.',
+        "1 photo(s) left out, PNG: named.dat; save it as JPEG or PNG.",
+        "1 raw photo(s) left out, Nikon raw: e.nef; develop it, and save it as JPEG, PNG or TIFF.",
+        "1 video(s) left out, MP4: clip.mp4; give it to `catseg segment` by itself, or save its frames as JPEG or PNG.",
+    ]
+    (tmp_path / "phone").mkdir()
+    (tmp_path / "phone" / "c.heic").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"holds no file that ends with .* 1 photo\(s\) left out, HEIC: c.heic"):
+        load_folder(tmp_path / "phone", labels, ["cat"])
+    (images / "b.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(OSError, match=r"b\.jpg cannot be read as an image, since it is HEIC; `pip install"):
+        load_folder(images, labels, ["cat", "grass", "sky"])[0]
 
 
 @pytest.mark.parametrize("labels_upright", [True, False])

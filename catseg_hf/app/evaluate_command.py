@@ -35,7 +35,7 @@ Annotations = Annotated[
     Path | None,
     typer.Option(
         help="Of --images: a folder of label files of the same names; or annotations: COCO's JSON, Label Studio's "
-        "export as JSON, or a YOLO segmentation folder."
+        "export as JSON, CVAT's XML 1.1, or a YOLO segmentation folder."
     ),
 ]
 VocabularyName = Annotated[
@@ -61,6 +61,13 @@ LabelMap = Annotated[
         help="A file that names the colours or values of label files: class_dict.csv (name,r,g,b or name,id) or CVAT's "
         "labelmap.txt. The names are the classes, unless --vocabulary is given; ignore, void and unlabeled do not "
         "count."
+    ),
+]
+Missing = Annotated[
+    Literal["error", "skip"] | None,
+    typer.Option(
+        help="What becomes of images that annotations list and --images lacks, and of those without a label file: skip "
+        "leaves them out, and says how many [default: error]."
     ),
 ]
 Output = Annotated[
@@ -99,6 +106,7 @@ def evaluate(
     reduce_labels: ReduceLabels = False,
     binary_masks: BinaryMasks = False,
     label_map: LabelMap = None,
+    missing: Missing = None,
     output: Output = None,
     protocol: ProtocolName = "sliding_window",
     tta: Augmented = False,
@@ -132,6 +140,7 @@ def evaluate(
     chosen = evaluation.Protocol(protocol, scales, flip=tta, shortest_edge=shortest_edge, longest_edge=longest_edge)
     own_data = {"images": images, "annotations": annotations, "vocabulary": vocabulary, "ignore_index": ignore_index}
     own_data |= {"reduce_labels": reduce_labels or None, "binary_masks": binary_masks or None, "label_map": label_map}
+    own_data["missing"] = missing
     data = load_data_set(dataset, data_root=data_root, split=split, **own_data)
 
     state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
@@ -268,7 +277,7 @@ def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
 
     if dataset is None:
         names_classes = options["annotations"] is not None and annotation_file(options["annotations"]) is not None
-        needed, allowed, kind = {"images", "annotations"}, {*LABEL_OPTIONS}, ""
+        needed, allowed, kind = {"images", "annotations"}, {*LABEL_OPTIONS, "missing"}, ""
         (allowed if names_classes or options["label_map"] is not None else needed).add("vocabulary")
     elif dataset in available_vocabularies():
         needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"

@@ -1,13 +1,39 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What all annotation files have in common: images with named shapes, and the images found in a folder."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from catseg_hf.datasets.shapes import Shape
+import numpy as np
+
+from catseg_hf.datasets.shapes import Polygons, Shape
 from catseg_hf.prompts_catseg import Label
+
+
+# Kinds of what is left out.
+NO_SHAPE, NO_AREA = "annotation(s) without a shape", "shape(s) without area in the image"
+# How far outside the image a whole shape may lie, in parts of its sides: tools write corners a little beside it.
+TOLERANCE = 0.01
+# What Label Studio writes before the names of uploads.
+UPLOAD_KEY = re.compile(r"[0-9a-f]{8}-(?=[^/])")
+
+
+class LabeledShape(NamedTuple):
+    """A shape of an annotation file.
+
+    Args:
+        class_name (`str`): Its class.
+        shape (`Shape`): The shape.
+        place (`str`): Which annotation it is, for messages.
+    """
+
+    class_name: str
+    shape: Shape
+    place: str
 
 
 class AnnotatedImage(NamedTuple):
@@ -16,12 +42,12 @@ class AnnotatedImage(NamedTuple):
     Args:
         file_name (`str`): What the file calls it: a path, or a URL's.
         size (`tuple[int, int]`, *optional*): Height and width, where the file says it.
-        shapes (`list[tuple[str, Shape]]`): Class and shape of each annotation; later ones cover earlier ones.
+        shapes (`list[LabeledShape]`): The annotations; later ones cover earlier ones.
     """
 
     file_name: str
     size: tuple[int, int] | None
-    shapes: list[tuple[str, Shape]]
+    shapes: list[LabeledShape]
 
 
 class AnnotationFile(NamedTuple):
@@ -30,36 +56,167 @@ class AnnotationFile(NamedTuple):
     Args:
         class_names (`list[str]`): Its classes, in the order of their ids, or of the alphabet.
         images (`list[AnnotatedImage]`): Its images.
+        remarks (`Sequence[str]`): What was left out of it, in sentences.
     """
 
     class_names: list[str]
     images: list[AnnotatedImage]
+    remarks: Sequence[str] = ()
+
+
+class LeftOut:
+    """What of an annotation file cannot be labels and is counted, so that it does not cost all the rest."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, kind: str, place: str) -> None:
+        """Counts one.
+
+        Args:
+            kind (`str`): What it is, such as [`NO_AREA`].
+            place (`str`): Where it is.
+        """
+        self.counts[kind] += 1
+        self.first.setdefault(kind, place)
+
+    def remarks(self, images: Sequence[AnnotatedImage], start: str = "") -> list[str]:
+        """What was left out.
+
+        Args:
+            images (`Sequence[AnnotatedImage]`): What is left.
+            start (`str`, *optional*, defaults to none): What the error begins with.
+
+        Returns:
+            `list[str]`: A sentence for each kind.
+
+        Raises:
+            ValueError: If nothing is left.
+        """
+        sentences = [f"{number:,} {kind} left out, such as {self.first[kind]}." for kind, number in self.counts.items()]
+        if sentences and not any(image.shapes for image in images):
+            raise ValueError(
+                f"{start}has no annotation that can be a label: {' '.join(sentences)} Draw outlines or masks; boxes "
+                "alone are none."
+            )
+        return sentences
+
+
+def checked_polygons(
+    rings: Sequence[np.ndarray], size: tuple[int, int], place: str, left_out: LeftOut
+) -> Polygons | None:
+    """The shape of some outlines.
+
+    Args:
+        rings (`Sequence[np.ndarray]` of shapes `(N, 2)`): Their corners, in pixels.
+        size (`tuple[int, int]`): Height and width of the image.
+        place (`str`): Which annotation it is.
+        left_out ([`LeftOut`]): Counts outlines without area.
+
+    Returns:
+        [`Polygons`], *optional*: `None` without any area in the image.
+
+    Raises:
+        ValueError: If a coordinate is not finite or far outside of the image.
+    """
+    kept = [ring for ring in rings if len(ring) >= 3]
+    corners, sides = np.concatenate(rings), np.array(size[::-1])
+    if not np.isfinite(corners).all():
+        raise ValueError(f"{place} has coordinates that are not finite (NaN or infinite): draw it anew, or remove it.")
+    low, high = corners.min(axis=0, initial=np.inf), corners.max(axis=0, initial=-np.inf)
+    is_beside = (high <= -TOLERANCE * sides) | (low >= (1 + TOLERANCE) * sides)
+    if len(corners) and (is_beside | (low < -sides) | (high > 2 * sides)).any():
+        raise ValueError(
+            f"{place} lies far outside of its image: x from {low[0]:g} to {high[0]:g} and y from {low[1]:g} to "
+            f"{high[1]:g}, for {sides[0]} x {sides[1]} pixels. Mend or remove it; is it of another image or size?"
+        )
+    # What is thin and slanted may have pixels.
+    has_area = bool(kept) and bool(np.ptp(np.concatenate(kept), axis=0).all())
+    if len(kept) < len(rings) or not has_area or (high <= 0).any() or (low >= sides).any():
+        left_out.add(NO_AREA, place)
+    return Polygons(kept) if has_area else None
 
 
 def match_files(names: Iterable[str], files: Sequence[str]) -> list[str | None]:
     """Finds the files that annotations name, which may lie in another folder now.
 
     Args:
-        names (`Iterable[str]`): Paths, with `/`.
+        names (`Iterable[str]`):
+            Paths, with `/`. Where there is no such file: with backslashes, or as a URL, or with or without the key that
+            Label Studio writes before the names of uploads (`cb0618f6-a.png` for `a.png`).
         files (`Sequence[str]`): The files that are there, relative to their folder, with `/`.
 
     Returns:
         `list[str | None]`: Of each name the file that shares the longest end of its path; `None` where there is none,
-        or several.
+        or several, or where several names stand for the same file.
     """
+    names = list(names)
+    whole = _by_end((file, file) for file in files)
+    keyless = _by_end((stripped, file) for file in files if (stripped := without_upload_key(file)) != file)
+    found = [_find(name, whole, keyless) for name in names]
+    claims = defaultdict(set)
+    for name, file in zip(names, found, strict=True):
+        claims[file].add(PurePosixPath(name))
+    return [file if len(claims[file]) == 1 or file == name else None for name, file in zip(names, found, strict=True)]
+
+
+def without_upload_key(path: str) -> str:
+    """A path without the key of an upload before the name of the file.
+
+    Args:
+        path (`str`): The path, with `/`.
+
+    Returns:
+        `str`: The same where there is none.
+    """
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + UPLOAD_KEY.sub("", name, count=1) if UPLOAD_KEY.match(name) else path
+
+
+Ends = dict[tuple[str, ...], list[str]]
+
+
+def _by_end(paths: Iterable[tuple[str, str]]) -> Ends:
     by_end = defaultdict(list)
-    for file in files:
-        parts = PurePosixPath(file).parts
+    for path, file in paths:
+        parts = PurePosixPath(path).parts
         for number in range(1, len(parts) + 1):
             by_end[parts[-number:]].append(file)
-    found = []
-    for name in names:
-        parts = PurePosixPath(name).parts
+    return by_end
+
+
+def _find(name: str, whole: Ends, keyless: Ends) -> str | None:
+    spellings = list(_spellings(name))
+    tries = [(spelling, whole) for spelling in spellings]
+    tries += [(stripped, whole) for spelling in spellings if (stripped := without_upload_key(spelling)) != spelling]
+    tries += [(spelling, keyless) for spelling in spellings]
+    for spelling, by_end in tries:
+        parts = PurePosixPath(spelling).parts
         matches = next((by_end[end] for start in range(len(parts)) if (end := parts[start:]) in by_end), [])
-        # Of a/x.jpg and x.jpg, x.jpg means the second.
-        exact = [file for file in matches if file == name] or matches
-        found.append(exact[0] if len(exact) == 1 else None)
-    return found
+        if matches:
+            # Of a/x.jpg and x.jpg, x.jpg means the second.
+            exact = [file for file in matches if file == spelling] or matches
+            return exact[0] if len(exact) == 1 else None
+    return None
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """A name as it stands, with the separators of Windows, and as the path of a URL or of Label Studio's local files.
+
+    Only what differs from the ones before it.
+    """
+    yield name
+    plain = name.replace("\\", "/")
+    if plain != name:
+        yield plain
+    try:
+        parts = urlsplit(plain)
+    except ValueError:  # no URL
+        return
+    path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0].replace("\\", "/")
+    if path != plain:
+        yield path
 
 
 def ids_by_name(vocabulary: Sequence[Label]) -> dict[str, int]:
@@ -90,4 +247,15 @@ def ids_by_name(vocabulary: Sequence[Label]) -> dict[str, int]:
     return known
 
 
-__all__ = ["AnnotatedImage", "AnnotationFile", "ids_by_name", "match_files"]
+__all__ = [
+    "NO_AREA",
+    "NO_SHAPE",
+    "AnnotatedImage",
+    "AnnotationFile",
+    "LabeledShape",
+    "LeftOut",
+    "checked_polygons",
+    "ids_by_name",
+    "match_files",
+    "without_upload_key",
+]

@@ -1,27 +1,35 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Folders of images with an annotation file: COCO's JSON, YOLO's segmentation folders, Label Studio's exports."""
+"""Folders of images with an annotation file: COCO's JSON, YOLO's folders, Label Studio's exports, CVAT's XML."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import PIL.ImageOps
 
 from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile, ids_by_name, match_files
-from catseg_hf.datasets.coco import read_coco
+from catseg_hf.datasets.coco import is_coco, read_coco
+from catseg_hf.datasets.cvat import is_cvat, read_cvat, read_xml
 from catseg_hf.datasets.files import read_image
-from catseg_hf.datasets.label_studio import read_label_studio
+from catseg_hf.datasets.folders import FolderFiles, sample_names
+from catseg_hf.datasets.label_studio import is_label_studio, read_label_studio
 from catseg_hf.datasets.label_values import StoredIds
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, make_sample
-from catseg_hf.datasets.yolo import read_yolo
+from catseg_hf.datasets.yolo import is_yolo, read_yolo, yolo_data_file
 from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.text_cleaning_catseg import clean_text
 
 
 # Of pixels that no annotation holds.
 NOTHING = 65535
-YOLO_DATA = "data.yaml"
+KINDS = (
+    "COCO's and Label Studio's end in .json, YOLO's in .yaml (or are classes.txt, obj.names, obj.data), CVAT's in .xml"
+)
 
 
 def annotation_file(labels: Path) -> Path | None:
@@ -31,29 +39,30 @@ def annotation_file(labels: Path) -> Path | None:
         labels (`Path`): A file, or a folder.
 
     Returns:
-        `Path`, *optional*: The file, or the `data.yaml` of a folder; `None` of another folder.
+        `Path`, *optional*: The file, or that of a YOLO folder which names its classes; `None` of another folder.
 
     Raises:
         ValueError: If it is a file of another kind.
     """
     if labels.is_dir():
-        return labels / YOLO_DATA if (labels / YOLO_DATA).is_file() else None
-    if labels.is_file() and labels.suffix.lower() not in (".json", ".yaml", ".yml"):
-        raise ValueError(f"{labels} is no annotation file: COCO's and Label Studio's end in .json, YOLO's in .yaml.")
+        return yolo_data_file(labels)
+    if labels.is_file() and labels.suffix.lower() not in (".json", ".xml") and not is_yolo(labels):
+        raise ValueError(f"{labels} is no annotation file: {KINDS}.")
     return labels if labels.is_file() else None
 
 
 def load_annotations(
-    images: Path, files: Sequence[str], labels: Path, vocabulary: list[Label] | None, ignore_index: int
+    images: Path, found: FolderFiles, labels: Path, vocabulary: list[Label] | None, ignore_index: int, *, skip: bool
 ) -> SegmentationDataset:
     """Images with an annotation file.
 
     Args:
         images (`Path`): The folder of the images.
-        files (`Sequence[str]`): The images in it, relative to it, with `/`.
+        found ([`FolderFiles`]): The images in it, and what is left out there.
         labels (`Path`): The annotation file.
         vocabulary (`list[str | list[str]]`, *optional*): The classes; by default those of the file.
         ignore_index (`int`): Id of pixels without annotation.
+        skip (`bool`): Whether to go on without images that the file lists and the folder lacks.
 
     Returns:
         [`SegmentationDataset`]: The images that the file names.
@@ -63,54 +72,86 @@ def load_annotations(
         OSError: If an image is missing; names it.
         ImportError: If there are polygons and pycocotools is not installed.
     """
-    found = _read(labels, images, files)
-    entries, class_ids = _classes(found, vocabulary, labels)
-    matches = match_files((image.file_name for image in found.images), files)
-    missing = [image.file_name for image, file in zip(found.images, matches, strict=True) if file is None]
+    content = _read(labels, images, found.files)
+    entries, class_ids, merged = _classes(content, vocabulary, labels)
+    matches = match_files((image.file_name for image in content.images), found.files)
+    missing = [image.file_name for image, file in zip(content.images, matches, strict=True) if file is None]
+    remarks = [*found.remarks, *merged, *(f"{labels.name}: {remark}" for remark in content.remarks)]
     if missing:
-        raise FileNotFoundError(
+        problem = (
             f"{len(missing)} of the {len(matches)} images of {labels} are not in {images}, or there are several of "
             f"that name, such as {missing[0]}."
         )
-    records: dict[str, tuple[str, str, AnnotatedImage]] = {}
-    for file, image in zip(matches, found.images, strict=True):
-        name = Path(file).with_suffix("").as_posix().replace("/", "__")
-        if name in records:
-            raise ValueError(f"{labels}: the images {records[name][1]} and {file} have the same name: rename one.")
-        records[name] = (name, file, image)
+        if not skip or len(missing) == len(matches):
+            advice = "" if skip else ' To go on without them: `--missing skip`, in Python `missing="skip"`.'
+            raise FileNotFoundError(" ".join([f"{problem}{advice}", *found.remarks]))
+        remarks.append(f"{problem} They are left out.")
+    pairs = [(file, image) for file, image in zip(matches, content.images, strict=True) if file is not None]
+    names = sample_names([file for file, _ in pairs])
+    records = sorted(
+        ((name, *pair) for name, pair in zip(names, pairs, strict=True)), key=lambda record: (record[0], record[1])
+    )
     ids = StoredIds(range(len(entries)), ignore_index, (NOTHING,))
     read = ShapeReader(images, labels, class_ids, ids)
-    ordered = [records[name] for name in sorted(records)]
-    return SegmentationDataset(images.resolve().name, "all", entries, ordered, read, ignore_index=ignore_index)
+    return SegmentationDataset(
+        images.resolve().name, "all", entries, records, read, ignore_index=ignore_index, warnings=remarks
+    )
 
 
 def _read(labels: Path, images: Path, files: Sequence[str]) -> AnnotationFile:
-    if labels.suffix.lower() != ".json":
-        return read_yolo(labels, images, list(files))
+    if is_yolo(labels):
+        return read_yolo(labels, images, files)
     try:
-        content = json.loads(labels.read_text(encoding="utf-8"))
-        if isinstance(content, list):
-            return read_label_studio(content)
-        if isinstance(content, dict) and "annotations" in content:
-            return read_coco(content)
+        return _read_content(read_xml(labels) if labels.suffix.lower() == ".xml" else json.loads(labels.read_bytes()))
     except ValueError as error:
-        raise ValueError(f"{labels}: {error}") from error
-    raise ValueError(f"{labels} is neither COCO's JSON nor an export of Label Studio.")
+        raise ValueError(f"{labels}{'' if isinstance(error, _UnknownFormat) else ':'} {error}") from error
+    except (TypeError, AttributeError, IndexError, KeyError) as error:
+        raise ValueError(f"{labels}: is not built as its format has it ({error!r}): export it anew.") from error
 
 
-def _classes(found: AnnotationFile, vocabulary: list[Label] | None, labels: Path) -> tuple[list[Label], dict[str, int]]:
-    """The classes, and the id of each name in the file."""
+class _UnknownFormat(ValueError):
+    """A file is of no known format."""
+
+
+def _read_content(content: Any) -> AnnotationFile:
+    if isinstance(content, Element):
+        if is_cvat(content):
+            return read_cvat(content)
+        raise _UnknownFormat('is not CVAT\'s XML 1.1: export the task as "CVAT for images 1.1".')
+    if is_label_studio(content):
+        return read_label_studio(content)
+    if is_coco(content):
+        return read_coco(content)
+    raise _UnknownFormat("is neither COCO's JSON nor an export of Label Studio.")
+
+
+def _classes(
+    found: AnnotationFile, vocabulary: list[Label] | None, labels: Path
+) -> tuple[list[Label], dict[str, int], list[str]]:
+    """The classes, the id of each name in the file, and which names of the file are one class."""
+    spellings = defaultdict(list)
+    for name in found.class_names:
+        spellings[clean_text(name).lower()].append(name)
+    merged = [
+        f"{labels.name}: {len(names)} classes are called {' and '.join(map(repr, dict.fromkeys(names)))}, and are one."
+        for names in spellings.values()
+        if len(names) > 1
+    ]
     if vocabulary is None:
-        return parse_labels(list(found.class_names)), {name: index for index, name in enumerate(found.class_names)}
+        try:
+            entries = parse_labels([names[0] for names in spellings.values()])
+        except ValueError as error:
+            raise ValueError(f"{labels}, its classes: {error}") from error
+        return entries, {name: index for index, names in enumerate(spellings.values()) for name in names}, merged
     known = ids_by_name(vocabulary)
-    used = dict.fromkeys(name for image in found.images for name, _ in image.shapes)
+    used = dict.fromkeys(shape.class_name for image in found.images for shape in image.shapes)
     unknown = [name for name in used if name.casefold() not in known]
     if unknown:
         raise ValueError(
             f"{labels} has annotations of {', '.join(map(repr, unknown[:5]))}, which the vocabulary does not have, or "
             "has in several classes: add classes, or synonyms to them."
         )
-    return vocabulary, {name: known[name.casefold()] for name in used}
+    return vocabulary, {name: known[name.casefold()] for name in used}, merged
 
 
 @dataclass(frozen=True)
@@ -143,11 +184,11 @@ class ShapeReader:
         image = read_image(path)
         size = annotated.size or PIL.ImageOps.exif_transpose(image).size[::-1]
         values = np.full(size, NOTHING, dtype=np.int32)
-        try:
-            for class_name, shape in annotated.shapes:
+        for class_name, shape, which in annotated.shapes:
+            try:
                 shape.paint(values, self.class_ids[class_name])
-        except ValueError as error:
-            raise ValueError(f"{self.annotation_file} {error} The image is {file}.") from error
+            except ValueError as error:
+                raise ValueError(f"{self.annotation_file} {error} It is {which}. The image is {file}.") from error
         return make_sample(name, image, values, self.ids, path, place)
 
 

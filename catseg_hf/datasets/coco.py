@@ -5,8 +5,33 @@ from typing import Any
 
 import numpy as np
 
-from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile
-from catseg_hf.datasets.shapes import Polygons, RunLengths, Shape
+from catseg_hf.datasets.annotated import (
+    NO_AREA,
+    NO_SHAPE,
+    AnnotatedImage,
+    AnnotationFile,
+    LabeledShape,
+    LeftOut,
+    checked_polygons,
+)
+from catseg_hf.datasets.files import decode_mask
+from catseg_hf.datasets.shapes import RunLengths, Shape
+
+
+# Characters of a compressed mask of one run: no pixel of it is inside.
+LONGEST_SINGLE_RUN = 7
+
+
+def is_coco(content: Any) -> bool:
+    """Whether a file is COCO's JSON.
+
+    Args:
+        content (`Any`): The file, as JSON reads it.
+
+    Returns:
+        `bool`
+    """
+    return isinstance(content, dict) and "annotations" in content
 
 
 def read_coco(content: dict[str, Any]) -> AnnotationFile:
@@ -16,39 +41,73 @@ def read_coco(content: dict[str, Any]) -> AnnotationFile:
         content (`dict`): The file, as JSON reads it.
 
     Returns:
-        [`AnnotationFile`]: With all categories, in the order of their ids.
+        [`AnnotationFile`]: With all categories, in the order of their ids. Annotations without a shape and shapes
+        without area are left out.
 
     Raises:
         ValueError: If something is missing, or cannot be used; names it.
     """
+    left_out = LeftOut()
     try:
         categories = sorted(content["categories"], key=lambda category: category["id"])
-        names = {category["id"]: str(category["name"]) for category in categories}
-        images = {
-            image["id"]: AnnotatedImage(image["file_name"], (image["height"], image["width"]), [])
-            for image in content["images"]
-        }
+        names = _by_id("category", [(category["id"], str(category["name"])) for category in categories])
+        entries = [
+            (image["id"], (image["file_name"], (image["height"], image["width"]))) for image in content["images"]
+        ]
+        images = {key: AnnotatedImage(*value, []) for key, value in _by_id("image", entries).items()}
         for annotation in content["annotations"]:
             place = f"annotation {annotation.get('id')}"
             for key, known in (("category_id", names), ("image_id", images)):
                 if annotation[key] not in known:
                     raise ValueError(f"{place} has the `{key}` {annotation[key]!r}, which the file does not define.")
-            shape = _shape(annotation.get("segmentation"), place)
-            images[annotation["image_id"]].shapes.append((names[annotation["category_id"]], shape))
+            image = images[annotation["image_id"]]
+            shape = _shape(annotation, image, f"{place} of the image {image.file_name}", left_out)
+            if shape is not None:
+                image.shapes.append(LabeledShape(names[annotation["category_id"]], shape, place))
     except KeyError as error:
         raise ValueError(f"lacks {error}, which COCO's format asks for.") from error
-    return AnnotationFile(list(names.values()), list(images.values()))
+    found = list(images.values())
+    return AnnotationFile(list(names.values()), found, left_out.remarks(found))
 
 
-def _shape(segmentation: Any, place: str) -> Shape:
+def _by_id(kind: str, entries: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Values by their ids; the same one may be listed twice."""
+    found: dict[Any, Any] = {}
+    for key, value in entries:
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"has two {kind} entries of the id {key!r}, {found[key]} and {value}: give one another.")
+    return found
+
+
+def _shape(annotation: dict[str, Any], image: AnnotatedImage, place: str, left_out: LeftOut) -> Shape | None:
+    segmentation = annotation.get("segmentation")
     if isinstance(segmentation, dict):
+        if _is_empty(segmentation, image.size):
+            left_out.add(NO_AREA, place)
+            return None
         return RunLengths({key: segmentation[key] for key in ("size", "counts")})
-    rings = [np.array(ring, dtype=float) for ring in segmentation or ()]
-    if not rings:
-        raise ValueError(f"{place} has no `segmentation`, such as one with a box alone: it cannot be a label.")
-    if any(ring.ndim != 1 or ring.size % 2 or ring.size < 6 for ring in rings):
-        raise ValueError(f"{place} has a polygon that is no list of at least three pairs of numbers.")
-    return Polygons([ring.reshape(-1, 2) for ring in rings])
+    if not segmentation:
+        if segmentation is None and annotation.get("bbox"):
+            raise ValueError(f"{place} is a box without a `segmentation`: it cannot be a label. Outline or remove it.")
+        left_out.add(NO_SHAPE, place)
+        return None
+    try:
+        rings = [np.array(ring, dtype=float) for ring in segmentation]
+    except (TypeError, ValueError):
+        rings = []
+    if not rings or any(ring.ndim != 1 or ring.size % 2 for ring in rings):
+        raise ValueError(f"{place} has a polygon that is no list of pairs of numbers.")
+    return checked_polygons([ring.reshape(-1, 2) for ring in rings], image.size, place, left_out)
 
 
-__all__ = ["read_coco"]
+def _is_empty(encoded: dict[str, Any], size: tuple[int, int]) -> bool:
+    """Whether run lengths have no pixel. Damaged ones are told of when the image is read."""
+    if len(encoded["counts"]) > LONGEST_SINGLE_RUN:
+        return False
+    try:
+        return not decode_mask(*size, encoded).any()
+    except ValueError:
+        return False
+
+
+__all__ = ["is_coco", "read_coco"]

@@ -2,27 +2,39 @@
 """Data sets of one's own: folders of images and label files, and data sets of the library `datasets`."""
 
 import functools
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import PIL.Image
 
 from catseg_hf.datasets.annotations import annotation_file, load_annotations
 from catseg_hf.datasets.files import FileReader, label_values, read_label_image
+from catseg_hf.datasets.folders import (
+    IMAGE_SUFFIXES,
+    LABEL_SUFFIXES,
+    FolderFiles,
+    image_files,
+    label_files,
+    sample_names,
+    stem_of,
+)
 from catseg_hf.datasets.label_map import read_label_map
 from catseg_hf.datasets.label_values import LabelValues, StoredIds
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, make_sample
+from catseg_hf.datasets.yolo import NAMES_FILES
 from catseg_hf.prompts_catseg import parse_labels
 from catseg_hf.vocabularies import load_vocabulary
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-# Without JPEG, which changes class ids.
-LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+logger = logging.getLogger(__name__)
+
+Missing = Literal["error", "skip"]
 
 if TYPE_CHECKING:
     import datasets
@@ -39,6 +51,7 @@ def load_folder(
     reduce_labels: bool = False,
     binary_masks: bool = False,
     label_map: str | os.PathLike[str] | None = None,
+    missing: Missing = "error",
 ) -> SegmentationDataset:
     """A folder of images with a folder of label files of the same names, or with annotations.
 
@@ -47,11 +60,13 @@ def load_folder(
             Folder of the images: JPEG, PNG, BMP, TIFF or WebP. Folders in it are searched as well.
         labels (`str` or `os.PathLike`):
             Folder of the label files: PNG, BMP or TIFF with one channel of 8 or 16 bits, gray or with a palette, or in
-            colours that `label_map` names; each of the size of its image. `a/b.jpg` belongs to `a/b.png`. Files without
-            an image are not used.
+            colours that `label_map` names; each of the size of its image. `a/b.jpg` belongs to `a/b.png`, or to
+            `a/b.jpg.png` where there are images that differ only in their ending. Files without an image are not used.
             Or annotations: COCO's JSON with polygons or run lengths, an export of Label Studio as JSON with polygons or
-            brush, or a YOLO segmentation folder, named by it or its `data.yaml`. Of COCO's and Label Studio's, only the
-            images in the file are used. Later annotations cover earlier ones, and pixels without any are not scored.
+            brush, CVAT's XML 1.1 for images with polygons or masks, or a YOLO segmentation folder, named by it or its
+            `data.yaml` (`classes.txt`, `obj.names`, `obj.data`). But for YOLO's, only the images in the file are used;
+            an image of a YOLO folder that has no text file is background. Later annotations cover earlier ones, and
+            pixels without any are not scored.
         vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
             The classes in the order of their ids: a list as [`CatSegProcessor`] takes it, the path of a text file with
             one class a line (` | ` separates synonyms, `#` starts a comment), or the name of a shipped vocabulary.
@@ -70,45 +85,86 @@ def load_folder(
             `void` or `unlabeled` are not scored, unless the vocabulary has a class of that name; a colour or value that
             the file does not name is an error. Of label files with a palette, the file is about the colours or about
             the positions in it, as it has colours or ids.
+        missing (`"error"` or `"skip"`, *optional*, defaults to `"error"`):
+            What becomes of images that annotations list and the folder does not have, and of images without a label
+            file: `"skip"` goes on without them, if any are left.
 
     Returns:
-        [`SegmentationDataset`]: The data set, in the order of the names, named after the folder of the images.
+        [`SegmentationDataset`]: The data set, in the order of the names, named after the folder of the images. Its
+        `warnings` say with figures what was left out: pictures and videos of other formats, shapes without area,
+        annotations without a shape, and what is missing. They are logged as well.
 
     Raises:
         ValueError: If `vocabulary` is wrong or missing, `ignore_index` is out of range, or annotations or `label_map`
             cannot be used.
         OSError: If a folder is missing or has no images, or images have no labels; the message names them.
     """
+    if missing not in get_args(Missing):
+        raise ValueError(f"`missing` must be one of {get_args(Missing)}, got {missing!r}.")
     image_folder, label_folder = Path(images).expanduser(), Path(labels).expanduser()
     annotations = annotation_file(label_folder)
     for argument, folder in (("images", image_folder), ("labels", label_folder)):
         if not folder.is_dir() and not (folder is label_folder and annotations):
             kind = "folder" if argument == "images" else "folder and no annotation file"
             raise FileNotFoundError(f"`{argument}` {str(folder)!r} is no {kind}.")
-    image_files = _files_by_stem(image_folder, IMAGE_SUFFIXES)
-    if not image_files:
-        raise FileNotFoundError(f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}.")
+    found = image_files(image_folder)
+    if not found.files:
+        problem = f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}."
+        raise FileNotFoundError(" ".join([problem, *found.remarks]))
+    if annotations is not None and annotations.name in NAMES_FILES and label_folder.is_dir():
+        # Label files with the names of their classes beside them are label files.
+        labelled = label_files(label_folder)
+        annotations = None if all(stem_of(image) in labelled for image in found.files) else annotations
     if annotations is not None:
         if reduce_labels or binary_masks or label_map is not None:
             raise ValueError(
                 "`reduce_labels`, `binary_masks` and `label_map` are for label files: annotations name their classes."
             )
         chosen = None if vocabulary is None else classes_and_ids(vocabulary, ignore_index, False)[0]
-        files = [Path(file).as_posix() for file in image_files.values()]
-        return load_annotations(image_folder, sorted(files), annotations, chosen, ignore_index)
-    label_files = _files_by_stem(label_folder, LABEL_SUFFIXES)
-    missing = [stem for stem in image_files if stem not in label_files]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(image_files)} images have no labels, such as "
-            f"{image_folder / image_files[missing[0]]}: looked for "
-            f"{label_folder / missing[0]} with one of {LABEL_SUFFIXES}."
-        )
-    entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks, label_map)
-    records = [(stem.replace("/", "__"), image_files[stem], label_files[stem]) for stem in sorted(image_files)]
-    read_labels = functools.partial(read_label_image, by_color=ids.by_color)
-    read = FileReader(image_folder, label_folder, read_labels, ids)
-    return SegmentationDataset(image_folder.resolve().name, "all", entries, records, read, ignore_index=ignore_index)
+        dataset = load_annotations(image_folder, found, annotations, chosen, ignore_index, skip=missing == "skip")
+    else:
+        pairs, remarks = _pairs(image_folder, found, label_folder, missing)
+        entries, ids = classes_and_ids(vocabulary, ignore_index, reduce_labels, binary_masks, label_map)
+        names = sample_names([image for image, _ in pairs])
+        records = [(name, *pair) for name, pair in zip(names, pairs, strict=True)]
+        read_labels = functools.partial(read_label_image, by_color=ids.by_color)
+        read = FileReader(image_folder, label_folder, read_labels, ids)
+        name = image_folder.resolve().name
+        dataset = SegmentationDataset(name, "all", entries, records, read, ignore_index=ignore_index, warnings=remarks)
+    for warning in dataset.warnings:
+        logger.warning("%s: %s", dataset.name, warning)
+    return dataset
+
+
+def _pairs(
+    image_folder: Path, found: FolderFiles, label_folder: Path, missing: Missing
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Each image and its label file, relative to their folders, and what was left out."""
+    by_stem, stems = label_files(label_folder), Counter(map(stem_of, found.files))
+    pairs, unlabelled = [], []
+    for image in sorted(found.files, key=stem_of):
+        stem = stem_of(image)
+        # Of images that differ only in their ending, label files can have that before their own.
+        label = (by_stem.get(image) if stems[stem] > 1 else None) or by_stem.get(stem)
+        if label is None:
+            unlabelled.append(image)
+        elif stems[stem] > 1 and (image_folder / image).samefile(label_folder / label):
+            raise ValueError(
+                f"{image_folder / image} is an image and, by its name, the label file of another one: keep label "
+                "files in a folder of their own."
+            )
+        else:
+            pairs.append((image, label))
+    if not unlabelled:
+        return pairs, found.remarks
+    problem = (
+        f"{len(unlabelled)} of {len(found.files)} images have no labels, such as {image_folder / unlabelled[0]}: "
+        f"looked for {label_folder / stem_of(unlabelled[0])} with one of {LABEL_SUFFIXES}."
+    )
+    if missing == "error" or not pairs:
+        advice = "" if missing == "skip" else ' To go on without them: `--missing skip`, in Python `missing="skip"`.'
+        raise FileNotFoundError(" ".join([f"{problem}{advice}", *found.remarks]))
+    return pairs, [*found.remarks, f"{problem} They are left out."]
 
 
 def from_hub_dataset(
@@ -259,17 +315,3 @@ def classes_and_ids(
     first = int(reduce_labels)
     ignored = {ignore_index, 0} if reduce_labels else {ignore_index}
     return entries, StoredIds(range(first, len(entries) + first), ignore_index, tuple(sorted(ignored)))
-
-
-def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    """Paths, relative to a folder, of the files in it and below; by their paths without suffix, with `/`."""
-    found: dict[str, str] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(tuple(suffixes)):
-                path = Path(parent, name).relative_to(folder)
-                stem = path.with_suffix("").as_posix()
-                if stem in found:
-                    raise ValueError(f"{folder / found[stem]} and {folder / path} have the same name: remove one.")
-                found[stem] = str(path)
-    return found

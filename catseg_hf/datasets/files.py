@@ -12,6 +12,7 @@ import torch
 
 from catseg_hf.datasets.label_values import LabelValues
 from catseg_hf.datasets.segmentation import Sample, make_sample
+from catseg_hf.file_kinds import HEIC, kind_of
 
 
 def read_image(path: Path) -> PIL.Image.Image:
@@ -33,6 +34,9 @@ def read_image(path: Path) -> PIL.Image.Image:
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow raises many types for damaged files
+        kind = kind_of(path)
+        if kind is not None and (kind.kind != "photo" or kind == HEIC):
+            raise OSError(f"{path} cannot be read as an image, since it is {kind.name}; {kind.advice}.") from error
         raise OSError(f"{path} cannot be read as an image, it may be damaged: {error}") from error
 
 
@@ -180,8 +184,10 @@ def decode_mask(height: int, width: int, encoded: dict[str, Any]) -> np.ndarray:
     counts = encoded["counts"]
     if isinstance(counts, str):
         counts = _decompress_counts(counts)
-    if sum(counts) != height * width or min(counts) < 0:
-        raise ValueError(f"has a damaged mask: its runs do not add up to {height} x {width} pixels.")
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
+        raise ValueError(
+            f"has a damaged mask: its runs do not add up to {height} x {width} pixels, or are no whole numbers from 0."
+        )
     # Column by column, runs of pixels that are off and on take turns.
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
 

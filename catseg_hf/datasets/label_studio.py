@@ -7,41 +7,68 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from catseg_hf.datasets.annotated import AnnotatedImage, AnnotationFile
-from catseg_hf.datasets.shapes import Brush, Polygons, Shape
+from catseg_hf.datasets.annotated import (
+    NO_AREA,
+    AnnotatedImage,
+    AnnotationFile,
+    LabeledShape,
+    LeftOut,
+    checked_polygons,
+)
+from catseg_hf.datasets.shapes import Brush, Shape
 
 
-def read_label_studio(tasks: list[Any]) -> AnnotationFile:
+def is_label_studio(content: Any) -> bool:
+    """Whether a file is an export of Label Studio.
+
+    Args:
+        content (`Any`): The file, as JSON reads it.
+
+    Returns:
+        `bool`
+    """
+    return isinstance(content, list)
+
+
+def read_label_studio(content: list[Any]) -> AnnotationFile:
     """The annotations of an export.
 
     Args:
-        tasks (`list`): The file, as JSON reads it.
+        content (`list`): The file, as JSON reads it.
 
     Returns:
         [`AnnotationFile`]: Of each task that somebody submitted, the annotation that is marked as ground truth, or the
-        last one. Predictions do not count. The classes are those that occur, in alphabetical order.
+        last one. Predictions do not count. The classes are those that occur, in alphabetical order. Points, polygons
+        without area, and regions without a label are left out.
 
     Raises:
         ValueError: If something is missing, or cannot be used; names it.
     """
-    images = []
-    for number, task in enumerate(tasks, 1):
+    images, left_out = [], LeftOut()
+    for number, task in enumerate(content, 1):
         if not (isinstance(task, dict) and isinstance(task.get("data"), dict)):
             raise ValueError(f"has no `data` in its task {number}: export it from Label Studio as JSON, not JSON-MIN.")
         place = f"task {task.get('id', number)}"
         submitted = [each for each in task.get("annotations", ()) if not each.get("was_cancelled")]
         if submitted:
             chosen = next((each for each in submitted if each.get("ground_truth")), submitted[-1])
-            images.append(_image(task["data"], chosen["result"], place))
+            images.append(_image(task["data"], chosen["result"], place, left_out))
     if not images:
         raise ValueError("has no submitted annotation. Predictions do not count: look at them in Label Studio, submit.")
-    return AnnotationFile(sorted({name for image in images for name, _ in image.shapes}), images)
+    names = sorted({shape.class_name for image in images for shape in image.shapes})
+    return AnnotationFile(names, images, left_out.remarks(images))
 
 
-def _image(data: dict[str, Any], results: list[dict[str, Any]], place: str) -> AnnotatedImage:
+def _image(data: dict[str, Any], results: list[dict[str, Any]], place: str, left_out: LeftOut) -> AnnotatedImage:
     sizes, shapes = set(), []
     for result in results:
         kind, value = result.get("type", ""), result.get("value", {})
+        if kind == "keypointlabels":
+            left_out.add(NO_AREA, f"a point of {place}")
+            continue
+        if kind in ("polygon", "brush"):
+            left_out.add("region(s) without a label", place)
+            continue
         if kind not in ("polygonlabels", "brushlabels"):
             # Choices and texts are about the whole image.
             if kind.endswith("labels"):
@@ -53,18 +80,25 @@ def _image(data: dict[str, Any], results: list[dict[str, Any]], place: str) -> A
             raise ValueError(f"{place} has a region with {len(value.get(kind, ()))} labels: it needs one.")
         size = (result["original_height"], result["original_width"])
         sizes.add(size)
-        shapes.append((value[kind][0], _shape(value, size, place)))
+        region = f"region {result.get('id')} of {place}"
+        shape = _shape(value, size, region, left_out)
+        if shape is not None:
+            shapes.append(LabeledShape(value[kind][0], shape, region))
     if len(sizes) > 1:
         raise ValueError(f"{place} has regions for images of several sizes {sorted(sizes)}.")
     return AnnotatedImage(_file_name(data, place), sizes.pop() if sizes else None, shapes)
 
 
-def _shape(value: dict[str, Any], size: tuple[int, int], place: str) -> Shape:
+def _shape(value: dict[str, Any], size: tuple[int, int], place: str, left_out: LeftOut) -> Shape | None:
     if "rle" in value:
         return Brush(bytes(value["rle"]), size)
-    if len(value.get("points", ())) < 3:
-        raise ValueError(f"{place} has a polygon of fewer than three points.")
-    return Polygons([np.array(value["points"], dtype=float) * (size[1], size[0]) / 100])
+    try:
+        points = np.array(value.get("points") or np.empty((0, 2)), dtype=float)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"{place} has `points` that are no pairs of numbers.")
+    return checked_polygons([points * (size[1], size[0]) / 100], size, place, left_out)
 
 
 def _file_name(data: dict[str, Any], place: str) -> str:
@@ -78,4 +112,4 @@ def _file_name(data: dict[str, Any], place: str) -> str:
     return re.sub(r"(/upload/.*)/[0-9a-f]{8}-", r"\1/", path)
 
 
-__all__ = ["read_label_studio"]
+__all__ = ["is_label_studio", "read_label_studio"]

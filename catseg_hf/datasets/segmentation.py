@@ -51,6 +51,8 @@ class SegmentationDataset(torch.utils.data.Dataset):
             `vocabulary` by default.
         ignore_index (`int`, *optional*, defaults to 255):
             Id of the pixels that are not scored.
+        warnings (`Sequence[str]`, *optional*):
+            What of the files was left out, in sentences with figures.
 
     Attributes:
         num_classes (`int`): Number of scored classes.
@@ -66,6 +68,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
         *,
         class_names: Sequence[str] | None = None,
         ignore_index: int = 255,
+        warnings: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.split = split
@@ -77,6 +80,7 @@ class SegmentationDataset(torch.utils.data.Dataset):
         self.ignore_index = ignore_index
         self.records = records
         self.read = read
+        self.warnings = list(warnings)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -76,6 +76,28 @@ class RunLengths:
 
 
 @dataclass(frozen=True, eq=False)
+class BoxRunLengths:
+    """CVAT's mask: run lengths of a part of the image, row by row, first of pixels outside the mask.
+
+    Args:
+        counts (`Sequence[int]`): The run lengths.
+        box (`tuple[int, int, int, int]`): Left, top, width and height of the part.
+    """
+
+    counts: Sequence[int]
+    box: tuple[int, int, int, int]
+
+    def paint(self, values: np.ndarray, value: int) -> None:
+        """See [`Polygons.paint`]."""
+        left, top, width, height = self.box
+        if min(self.box) < 0 or top + height > values.shape[0] or left + width > values.shape[1]:
+            raise ValueError(f"has a mask in the box {self.box}, outside of an image of {list(values.shape)} pixels.")
+        # Row by row is column by column of what is turned.
+        mask = decode_mask(width, height, {"size": [width, height], "counts": self.counts}).T
+        values[top : top + height, left : left + width][mask] = value
+
+
+@dataclass(frozen=True, eq=False)
 class Brush:
     """Label Studio's brush: run lengths of the four channels of a picture, packed into bits.
 
@@ -150,7 +172,7 @@ class PixelPolygon:
             part[np.asarray(mask)] = value
 
 
-Shape = Polygons | RunLengths | Brush | PixelPolygon
+Shape = Polygons | RunLengths | BoxRunLengths | Brush | PixelPolygon
 
 
-__all__ = ["Brush", "PixelPolygon", "Polygons", "RunLengths", "Shape", "load_coco_mask"]
+__all__ = ["BoxRunLengths", "Brush", "PixelPolygon", "Polygons", "RunLengths", "Shape", "load_coco_mask"]

@@ -114,7 +114,7 @@ def build_evaluation(
         "num_images": num_images,
         "limit": identity["limit"],
         "unreadable_images": counts.unreadable,
-        "warnings": _label_warnings(counts.matrix),
+        "warnings": [*dataset.warnings, *_label_warnings(counts.matrix)],
         "metrics": metrics,
         "conventions": CONVENTIONS,
         "published": beside_published(model, dataset, protocol, identity, num_images, metrics),

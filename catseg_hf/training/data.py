@@ -135,8 +135,9 @@ class TrainingSamples(AugmentedSamples, Dataset):
 
     Attributes:
         label_warnings (`list[str]`):
-            What is unusual in the labels, for which at most 200 of them are looked at: classes that never occur, and
-            more than a tenth of pixels that do not count. It is logged, too, by the first process.
+            What was left out of the data set, as it says; and what is unusual in the labels, for which at most 200 of
+            them are looked at: classes that never occur, and more than a tenth of pixels that do not count. It is
+            logged, too, by the first process.
 
     Raises:
         ValueError: If the data set cannot be trained on, or an argument has a value that is not allowed.
@@ -164,13 +165,14 @@ class TrainingSamples(AugmentedSamples, Dataset):
         self.dataset = dataset
         counts = sampled_label_counts(dataset)
         looked_at = f"{name}, {counts.num_label_maps:,} of {len(dataset):,} label maps"
-        self.label_warnings = [f"{looked_at}: {warning}" for warning in counts.warnings()]
+        unusual = [f"{looked_at}: {warning}" for warning in counts.warnings()]
+        self.label_warnings = [*(f"{name}: {warning}" for warning in dataset.warnings), *unusual]
         if (
             not torch.distributed.is_available()
             or not torch.distributed.is_initialized()
             or torch.distributed.get_rank() == 0
         ):
-            for warning in self.label_warnings:
+            for warning in unusual:  # the data set has logged its own
                 logger.warning("%s", warning)
 
     def __len__(self) -> int:
