@@ -487,11 +487,7 @@ def test_images_that_differ_only_in_their_ending_keep_it(folders: tuple[Path, Pa
     images, labels = folders
     write_png(images / "b.png", np.zeros((4, 6, 3), dtype=np.uint8))
     both = load_folder(images, labels, ["cat", "grass", "sky"])
-    assert [record[:2] for record in both.records] == [
-        ("b.jpg", "b.jpg"),
-        ("b.png", "b.png"),
-        ("city__a", "city/a.PNG"),
-    ]
+    assert [record[1] for record in both.records] == ["b.jpg", "b.png", "city/a.PNG"]
     assert [(sample.name, sample.labels[0, 1]) for sample in both] == [("b.jpg", 1), ("b.png", 1), ("city__a", 1)]
     assert both[0].image.getextrema() != both[1].image.getextrema()
     # Label files as `catseg segment` calls them then.

@@ -251,7 +251,7 @@ SQUARE = [rectangle(0, 0, 5, 5)]
         (polygon_task(image_rotation=90), "task 7 has a rotated image"),
         (
             polygon_task(value={"points": [[1, 1]], "polygonlabels": ["sky"]}),
-            "has no annotation that can be a label: 1 shape.s. without area in the image left out, such as region None of",
+            "has no annotation that can be a label: 1 shape.s. without area in the image .* region None of task 7",
         ),
         (polygon_task(value={"points": [], "polygonlabels": ["sky", "tree"]}), "task 7 has a region with 2 labels"),
         ([{"id": 1, "data": {"x": "a", "y": "b"}, "annotations": [{"result": []}]}], r"no `image` .* but \['x', 'y'\]"),
@@ -324,9 +324,7 @@ def test_classes_and_images_that_are_missing_are_named(one: Path, tmp_path: Path
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), None])
 def test_coordinates_that_are_not_finite_are_refused(value: float | None, one: Path, tmp_path: Path) -> None:
     file = written(tmp_path / "a.json", coco(SQUARE, [[1, 1, 9, 1, 9, value]]))
-    with pytest.raises(
-        ValueError, match=r"a.json: annotation 1 of the image a.png has coordinates that are not finite"
-    ):
+    with pytest.raises(ValueError, match=r"a.json: annotation 1 of the image a.png has coordinates that are not"):
         load_folder(one, file)
     task = polygon_task(value={"points": [[0, 0], [50, 0], [50, value]], "polygonlabels": ["sky"]}, id="r")
     with pytest.raises(ValueError, match=r"a.json: region r of task 7 has coordinates that are not finite"):
@@ -356,9 +354,7 @@ def test_shapes_far_outside_are_refused_and_others_cut(
 ) -> None:
     file = written(tmp_path / "a.json", coco(SQUARE, [rectangle(*corners)]))
     if is_far:
-        with pytest.raises(
-            ValueError, match=r"a.json: annotation 1 of the image a.png lies far outside of its image: x"
-        ):
+        with pytest.raises(ValueError, match=r"a.json: annotation 1 of the image a.png lies far outside of its image"):
             load_folder(one, file)
         return
     (sample,) = load_folder(one, file)
@@ -652,9 +648,8 @@ def polygon(label: str, corners: list[int], more: str = "") -> str:
 
 FIRST, SECOND = rectangle(3, 2, 13, 12), rectangle(9, 8, 29, 18)
 # The second one, row by row in a box that is larger by a column.
-MASK = (
-    f'<mask label="tree" rle="1, {", ".join(["20, 1"] * 9)}, 20" left="8" top="8" width="21" height="10" z_order="1"/>'
-)
+RUNS = f"1, {', '.join(['20, 1'] * 9)}, 20"
+MASK = f'<mask label="tree" rle="{RUNS}" left="8" top="8" width="21" height="10" z_order="1"/>'
 
 
 @pytest.mark.parametrize(

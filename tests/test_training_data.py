@@ -156,6 +156,17 @@ def test_unusual_labels_are_said_with_figures(
     assert samples.label_warnings[-1].endswith(f"{share.mean():.1%} of the pixels do not count: their label is 255.")
 
 
+def test_what_was_left_out_is_said_once_and_kept(
+    data: SegmentationDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "images" / "phone.heic").write_bytes(b"")
+    dataset = load_folder(tmp_path / "images", tmp_path / "labels", data.vocabulary)
+    samples = TrainingSamples(dataset, RECIPE)
+    (warning,) = dataset.warnings
+    assert samples.label_warnings[0] == f"images (all): {warning}" and "HEIC: phone.heic" in warning
+    assert sum("HEIC" in record.getMessage() for record in caplog.records) == 1
+
+
 def test_usual_labels_are_nothing_to_say(data: SegmentationDataset, caplog: pytest.LogCaptureFixture) -> None:
     data.vocabulary, data.class_names, data.num_classes = NAMES[:4], NAMES[:4], 4
     data.read = lambda record: Sample("a", Image.new("RGB", (40, 40)), np.arange(1600).reshape(40, 40) % 4)

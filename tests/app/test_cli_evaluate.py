@@ -144,6 +144,7 @@ COLUMNS = {"image": "images", "annotation": "labels"}
         ((*OWN_DATA, "--label-map", "absent.csv"), "absent.csv"),
         ((*OWN_DATA, "--label-map", "classes.txt"), "classes.txt, line 1: 'wall' is no header of a label map."),
         ((*OWN_DATA, "--split", "val"), "Without --dataset, leave out --split."),
+        (("--dataset", "ade20k_150", "--data-root", ".", "--missing", "skip"), "a benchmark, leave out --missing."),
         (("--dataset", "ade20k_150"), "With --dataset ade20k_150, a benchmark, give --data-root."),
         (("--dataset", "ade20k_150", "--data-root", ".", "--reduce-labels"), "a benchmark, leave out --reduce-labels."),
         (("--dataset", "someone/pairs", *OWN_DATA), "leave out --annotations, --images."),
@@ -274,6 +275,24 @@ def test_unusual_labels_are_named_with_figures(catseg: Callable[..., tuple[int, 
         f"{share:.1%} of the pixels do not count: their label is 255.",
     ]
     assert all(warning in printed for warning in results["warnings"])
+
+
+def test_what_was_left_out_is_named_with_figures(
+    catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    images, labels, vocabulary = save_small_data_set(tmp_path)
+    (labels / "3.png").unlink()
+    (images / "phone.heic").write_bytes(b"")
+    arguments = ("--images", images, "--annotations", labels, "--vocabulary", vocabulary, "--model", "model")
+    arguments += ("--protocol", "whole", "--output", tmp_path / "out", "--worst", 0)
+    code, _, errors = catseg(*arguments)
+    assert code == 1 and "1 of 5 images have no labels" in errors and "`--missing skip`" in errors
+    code, printed, errors = catseg(*arguments, "--missing", "skip")
+    assert code == 0, errors
+    warnings = json.loads((tmp_path / "out" / "results.json").read_text())["warnings"]
+    assert warnings[0].startswith("1 photo(s) left out, HEIC: phone.heic; ")
+    assert warnings[1].startswith("1 of 5 images have no labels, such as ")
+    assert all(f"**{warning}**" in printed for warning in warnings)
 
 
 def test_without_accelerate_it_says_what_to_install(
