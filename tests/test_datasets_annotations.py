@@ -710,8 +710,8 @@ def test_files_of_cvat_that_cannot_be_used_are_refused(content: str, message: st
     [
         ('rle="1,', 'rle="2,', "has a damaged mask: its runs do not add up to 21 x 10"),
         ('rle="1, 20, 1', 'rle="1, 23, -2', "has a damaged mask: its runs do not add up to 21 x 10"),
-        ('left="8"', 'left="10"', r"has a mask in the box \(10, 8, 21, 10\), outside of an image of \[20, 30\] pixels"),
-        ('top="8"', 'top="-1"', r"has a mask in the box \(8, -1, 21, 10\), outside of an image of"),
+        ('left="8"', 'left="30"', r"has a mask in the box \(30, 8, 21, 10\), outside of an image of \[20, 30\] pixels"),
+        ('top="8"', 'top="-10"', r"has a mask in the box \(8, -10, 21, 10\), outside of an image of"),
     ],
 )
 def test_damaged_masks_of_cvat_are_refused(old: str, new: str, message: str, one: Path, tmp_path: Path) -> None:

@@ -51,23 +51,31 @@ def read_coco(content: dict[str, Any]) -> AnnotationFile:
     try:
         categories = sorted(content["categories"], key=lambda category: category["id"])
         names = _by_id("category", [(category["id"], str(category["name"])) for category in categories])
-        entries = [
-            (image["id"], (image["file_name"], (image["height"], image["width"]))) for image in content["images"]
-        ]
+        entries = [(image["id"], (image["file_name"], _size(image))) for image in content["images"]]
         images = {key: AnnotatedImage(*value, []) for key, value in _by_id("image", entries).items()}
         for annotation in content["annotations"]:
             place = f"annotation {annotation.get('id')}"
-            for key, known in (("category_id", names), ("image_id", images)):
-                if annotation[key] not in known:
-                    raise ValueError(f"{place} has the `{key}` {annotation[key]!r}, which the file does not define.")
-            image = images[annotation["image_id"]]
+            if "caption" in annotation and "segmentation" not in annotation:
+                left_out.add(NO_SHAPE, place)
+                continue
+            name = _of_id(annotation, "category_id", names, place)
+            image = _of_id(annotation, "image_id", images, place)
             shape = _shape(annotation, image, f"{place} of the image {image.file_name}", left_out)
             if shape is not None:
-                image.shapes.append(LabeledShape(names[annotation["category_id"]], shape, place))
+                image.shapes.append(LabeledShape(name, shape, place))
     except KeyError as error:
         raise ValueError(f"lacks {error}, which COCO's format asks for.") from error
     found = list(images.values())
     return AnnotationFile(list(names.values()), found, left_out.remarks(found))
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int]:
+    height, width = (int(image[key] or 0) for key in ("height", "width"))
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"has {width} x {height} pixels for the image {image['file_name']}: give its `width` and `height`."
+        )
+    return height, width
 
 
 def _by_id(kind: str, entries: list[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -77,6 +85,14 @@ def _by_id(kind: str, entries: list[tuple[Any, Any]]) -> dict[Any, Any]:
         if found.setdefault(key, value) != value:
             raise ValueError(f"has two {kind} entries of the id {key!r}, {found[key]} and {value}: give one another.")
     return found
+
+
+def _of_id(annotation: dict[str, Any], key: str, known: dict[Any, Any], place: str) -> Any:
+    if key not in annotation:
+        raise ValueError(f"{place} lacks `{key}`: add it, or remove the annotation.")
+    if annotation[key] not in known:
+        raise ValueError(f"{place} has the `{key}` {annotation[key]!r}, which the file does not define.")
+    return known[annotation[key]]
 
 
 def _shape(annotation: dict[str, Any], image: AnnotatedImage, place: str, left_out: LeftOut) -> Shape | None:
@@ -91,6 +107,8 @@ def _shape(annotation: dict[str, Any], image: AnnotatedImage, place: str, left_o
             raise ValueError(f"{place} is a box without a `segmentation`: it cannot be a label. Outline or remove it.")
         left_out.add(NO_SHAPE, place)
         return None
+    if isinstance(segmentation[0], int | float):  # one polygon, as several tools write it
+        segmentation = [segmentation]
     try:
         rings = [np.array(ring, dtype=float) for ring in segmentation]
     except (TypeError, ValueError):

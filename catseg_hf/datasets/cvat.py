@@ -106,7 +106,7 @@ def _image(element: ElementTree.Element, left_out: LeftOut) -> AnnotatedImage:
         if child.tag in WITHOUT_AREA:
             left_out.add(NO_AREA, place)
         elif child.tag in ("polygon", "mask") and child.get("outside") != "1":
-            shape = _polygon(child, size, place, left_out) if child.tag == "polygon" else _mask(child, place)
+            shape = _polygon(child, size, place, left_out) if child.tag == "polygon" else _mask(child, place, left_out)
             if shape is not None:
                 order = _whole(child.get("z_order", "0"), place)
                 shapes.append((order, LabeledShape(child.attrib["label"], shape, f"{child.tag} {number}")))
@@ -128,8 +128,11 @@ def _polygon(element: ElementTree.Element, size: tuple[int, int], place: str, le
     return checked_polygons([corners], size, place, left_out)
 
 
-def _mask(element: ElementTree.Element, place: str) -> Shape:
-    counts = [_whole(count, place) for count in element.attrib["rle"].split(",")]
+def _mask(element: ElementTree.Element, place: str, left_out: LeftOut) -> Shape | None:
+    counts = [_whole(count, place) for count in element.attrib["rle"].split(",") if count.strip()]
+    if not any(counts[1::2]):
+        left_out.add(NO_AREA, place)
+        return None
     left, top, width, height = (_whole(element.attrib[key], place) for key in ("left", "top", "width", "height"))
     return BoxRunLengths(counts, (left, top, width, height))
 

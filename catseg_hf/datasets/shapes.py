@@ -90,11 +90,14 @@ class BoxRunLengths:
     def paint(self, values: np.ndarray, value: int) -> None:
         """See [`Polygons.paint`]."""
         left, top, width, height = self.box
-        if min(self.box) < 0 or top + height > values.shape[0] or left + width > values.shape[1]:
-            raise ValueError(f"has a mask in the box {self.box}, outside of an image of {list(values.shape)} pixels.")
         # Row by row is column by column of what is turned.
         mask = decode_mask(width, height, {"size": [width, height], "counts": self.counts}).T
-        values[top : top + height, left : left + width][mask] = value
+        # Brushes also paint beside the image.
+        part = values[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+        if not part.size:
+            raise ValueError(f"has a mask in the box {self.box}, outside of an image of {list(values.shape)} pixels.")
+        rows, columns = max(-top, 0), max(-left, 0)
+        part[mask[rows : rows + part.shape[0], columns : columns + part.shape[1]]] = value
 
 
 @dataclass(frozen=True, eq=False)
