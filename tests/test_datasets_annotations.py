@@ -340,12 +340,14 @@ def test_coordinates_that_are_not_finite_are_refused(value: float | None, one: P
     [
         ((-3, -2, 40, 30), False),  # drawn over the border
         ((-29, 0, 5, 5), False),
-        ((-31, 0, 5, 5), True),  # farther than the image is wide
-        ((0, 0, 61, 5), True),
-        ((0, 0, 5, 41), True),
-        ((35, 0, 40, 5), True),  # beside it
-        ((0, 21, 5, 25), True),
-        ((-5, -5, -1, 5), True),
+        ((31, 0, 35, 5), False),  # a little beside it
+        ((5, -9, 9, -2), False),
+        ((-41, 0, 5, 5), True),  # farther than the image is wide
+        ((0, 0, 71, 5), True),
+        ((0, 0, 5, 51), True),
+        ((45, 0, 50, 5), True),  # beside it
+        ((0, 31, 5, 35), True),
+        ((-25, -5, -15, 5), True),
         ((1e300, 0, 2e300, 5), True),
     ],
 )

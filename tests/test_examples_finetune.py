@@ -244,6 +244,16 @@ def test_bad_samples(project: Path, tmp_path: Path) -> None:
     assert "1 samples were skipped" in printed
 
 
+def test_photos_without_labels_are_skipped_on_request(project: Path, tmp_path: Path) -> None:
+    images, labels, _ = save_small_data_set(tmp_path / "data")
+    (labels / "3.png").unlink()
+    more = ("--images", str(images), "--labels", str(labels), "--steps", "1")
+    with pytest.raises(FileNotFoundError, match="1 of 5 images have no labels, such as .*`--missing skip`"):
+        train(*arguments(project, tmp_path / "run", *more))
+    train(*arguments(project, tmp_path / "run", *more, "--missing", "skip"))
+    assert loss_curve(tmp_path / "run")[0]["warnings"][0].startswith("images (all): 1 of 5 images have no labels")
+
+
 def test_stream_and_lora_resume(project: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     dataset = load_folder(project / "images", project / "labels", project / "classes.txt")

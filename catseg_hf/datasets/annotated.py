@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What all annotation files have in common: images with named shapes, and the images found in a folder."""
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +17,9 @@ from catseg_hf.prompts_catseg import Label
 
 # Kinds of what is left out.
 NO_SHAPE, NO_AREA = "annotation(s) without a shape", "shape(s) without area in the image"
-# How far outside the image a whole shape may lie, in parts of its sides: tools write corners a little beside it.
-TOLERANCE = 0.01
+# How far beside the image a whole shape may lie, in parts of its sides and in pixels: tools write some that are. It is
+# left out; what lies farther out was made for an image of another size.
+MARGIN, MARGIN_PIXELS = 0.05, 10
 # What Label Studio writes before the names of uploads.
 UPLOAD_KEY = re.compile(r"[0-9a-f]{8}-(?=[^/])")
 
@@ -121,21 +123,38 @@ def checked_polygons(
         ValueError: If a coordinate is not finite or far outside of the image.
     """
     kept = [ring for ring in rings if len(ring) >= 3]
-    corners, sides = np.concatenate(rings), np.array(size[::-1])
-    if not np.isfinite(corners).all():
-        raise ValueError(f"{place} has coordinates that are not finite (NaN or infinite): draw it anew, or remove it.")
-    low, high = corners.min(axis=0, initial=np.inf), corners.max(axis=0, initial=-np.inf)
-    is_beside = (high <= -TOLERANCE * sides) | (low >= (1 + TOLERANCE) * sides)
-    if len(corners) and (is_beside | (low < -sides) | (high > 2 * sides)).any():
-        raise ValueError(
-            f"{place} lies far outside of its image: x from {low[0]:g} to {high[0]:g} and y from {low[1]:g} to "
-            f"{high[1]:g}, for {sides[0]} x {sides[1]} pixels. Mend or remove it; is it of another image or size?"
-        )
-    # What is thin and slanted may have pixels.
-    has_area = bool(kept) and bool(np.ptp(np.concatenate(kept), axis=0).all())
-    if len(kept) < len(rings) or not has_area or (high <= 0).any() or (low >= sides).any():
+    height, width = size
+    if sum(map(len, rings)):
+        left, top, right, bottom = _box(rings)
+        if not all(map(math.isfinite, (left, top, right, bottom))):
+            raise ValueError(
+                f"{place} has coordinates that are not finite (NaN or infinite): draw it anew, or remove it."
+            )
+        if _is_far(left, right, width) or _is_far(top, bottom, height):
+            raise ValueError(
+                f"{place} lies far outside of its image: x from {left:g} to {right:g} and y from {top:g} to "
+                f"{bottom:g}, for {width} x {height} pixels. Mend or remove it; is it of another image or size?"
+            )
+    has_area = False
+    if kept:
+        left, top, right, bottom = _box(kept)
+        has_area = left < right and top < bottom and right > 0 and bottom > 0 and left < width and top < height
+    if len(kept) < len(rings) or not has_area:
         left_out.add(NO_AREA, place)
+    # Without anything in the image, nothing is painted; what is thin and slanted may have pixels.
     return Polygons(kept) if has_area else None
+
+
+def _box(rings: Sequence[np.ndarray]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom."""
+    corners = rings[0] if len(rings) == 1 else np.concatenate(rings)
+    return *corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()
+
+
+def _is_far(low: float, high: float, side: int) -> bool:
+    """Whether a shape lies beside the image, or sticks out by more than the image has pixels."""
+    margin = max(MARGIN * side, MARGIN_PIXELS)
+    return high < -margin or low > side + margin or low < -side - margin or high > 2 * side + margin
 
 
 def match_files(names: Iterable[str], files: Sequence[str]) -> list[str | None]:
