@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "catseg_hf"
 # From the ground up: a room imports rooms of floors below its own, and those named beside it.
 FLOORS = [
-    {"configuration", "vocabularies", "atomic_files", "file_kinds", "option_groups"},
+    {"configuration", "vocabularies", "atomic_files", "file_kinds", "option_groups", "ray_session"},
     {"model files"},
     {"cards", "pictures", "registration", "command_options"},
     {"large_images", "datasets"},

@@ -16,12 +16,12 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from tqdm.auto import tqdm
 
-from catseg_hf.app.ray_session import ray_session
 from catseg_hf.fleet.shared_names import Names
 from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
 from catseg_hf.fleet.worker import ITEMS, Worker
 from catseg_hf.formats import ResultFiles
 from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
+from catseg_hf.ray_session import ray_session
 from catseg_hf.segmenting import label_name
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
 from catseg_hf.sources.places import check_endings, targets_of

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from catseg_hf.app.ray_session import ray_session
 from catseg_hf.command_options import MODEL_HELP, WeightType
+from catseg_hf.ray_session import ray_session
 from catseg_hf.service.settings import ServiceSettings
 
 
