@@ -50,7 +50,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
 def _own_ray() -> Iterator[None]:
     import ray
 
-    # Paths of sockets have little room, which macOS' folder for temporary files takes alone.
+    # Paths of sockets have little room, which macOS' folder for temporary files takes alone. In it, Ray's own folder is
+    # one that everybody may write to.
     parent = os.environ.get("RAY_TMPDIR", "/tmp" if sys.platform == "darwin" else None)
     with (
         tempfile.TemporaryDirectory(prefix="catseg-ray-", dir=parent, ignore_cleanup_errors=True) as folder,
@@ -63,7 +64,7 @@ def _own_ray() -> Iterator[None]:
                 logging_level="error",
                 log_to_driver=False,
                 _node_ip_address=LOOPBACK,
-                _temp_dir=folder,
+                _temp_dir=os.path.join(folder, "ray"),
             )
         if ray.util.get_node_ip_address() != LOOPBACK:
             ray.shutdown()
@@ -160,4 +161,4 @@ def _check_answers(address: str | None) -> None:
         raise ValueError(f"There is no Ray at --address {address}: {error}") from error
 
 
-__all__ = ["ray_session"]
+__all__ = ["LOOPBACK", "ray_session"]

@@ -11,9 +11,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import catseg_hf
 from catseg_hf.formats import find_format
+from catseg_hf.service.docs_page import add_docs_page
 from catseg_hf.service.errors import CODES, ServiceError
 from catseg_hf.service.metrics import Metrics
 from catseg_hf.service.requests import SegmentForm, SegmentJson, SegmentRequest, read_request
@@ -21,6 +23,8 @@ from catseg_hf.service.settings import ServiceSettings
 
 
 Result = TypeVar("Result")
+# As nginx calls it: nobody gets this answer, but it is counted.
+CALLER_LEFT = 499
 
 
 class Backend(Protocol):
@@ -186,10 +190,12 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
         title="CAT-Seg",
         version=catseg_hf.__version__,
         description="Segments photos into classes that you name in your own words.",
+        docs_url=None,
         redoc_url=None,
     )
 
     _add_errors(api)
+    add_docs_page(api)
     _add_state(api, backend, gate)
 
     @api.post(
@@ -213,6 +219,12 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
             status = 200
         except ServiceError as error:
             status = error.status
+            raise
+        except ClientDisconnect:
+            status = CALLER_LEFT
+            return Response(status_code=status)
+        except asyncio.CancelledError:
+            status = CALLER_LEFT
             raise
         finally:
             metrics.requests.labels(str(status)).inc()

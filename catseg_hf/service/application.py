@@ -10,10 +10,12 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private import replica as ray_replica
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from catseg_hf.formats import find_format
+from catseg_hf.ray_session import LOOPBACK
 from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.api import Gate, make_api
 from catseg_hf.service.errors import ServiceError
@@ -29,6 +31,18 @@ BATCH_WAIT_SECONDS = 0.005
 LOST = "The process that worked on this request ended: try again."
 
 
+def _listen_as_ray_does() -> None:
+    """On a Ray of this machine only, a process of Ray Serve listens for other such processes at no other address.
+
+    It would do so at all addresses, whatever that of its Ray is.
+    """
+    if ray.util.get_node_ip_address() == LOOPBACK:
+        add_port = ray_replica.add_port_to_grpc_server
+        ray_replica.add_port_to_grpc_server = lambda server, address: add_port(
+            server, f"{LOOPBACK}:{address.rpartition(':')[2]}"
+        )
+
+
 @serve.deployment(name=MODEL)
 class ModelReplica:
     """A process with the model.
@@ -38,6 +52,7 @@ class ModelReplica:
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
+        _listen_as_ray_does()
         self.model = ServedModel(settings)
         self.description = self.model.describe()
         # One thread, since a model works on one batch at a time; photos are read and answers written beside it.
@@ -98,8 +113,13 @@ class RayBackend:
 
     async def segment(self, request: SegmentRequest) -> tuple[bytes, int]:
         """See [`Backend`]."""
+        response = self.replicas.segment.remote(request)
         try:
-            answer = await self.replicas.segment.remote(request)
+            answer = await response
+        except asyncio.CancelledError:
+            # Nobody waits for it any more: the caller went away, or it took too long.
+            response.cancel()
+            raise
         except (RayError, RayServeException) as error:
             raise ServiceError(503, LOST) from error
         if isinstance(answer, ServiceError):
@@ -133,6 +153,7 @@ class ApiReplica:
     """
 
     def __init__(self, settings: ServiceSettings, replicas: DeploymentHandle) -> None:
+        _listen_as_ray_does()
         self.settings, self.replicas = settings, replicas
         self.gate = Gate(settings, Metrics())
 

@@ -5,15 +5,11 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
 from http.client import HTTPConnection
-from io import BytesIO
 from pathlib import Path
 from threading import Event
 
@@ -22,83 +18,29 @@ import pytest
 
 pytest.importorskip("ray", reason='needs the extra "serve"')
 import httpx
-import psutil
 
 from catseg_hf.cli import main
 from catseg_hf.formats import find_format
-from catseg_hf.scenes import COLORS, SHAPES, draw_scene
+from catseg_hf.scenes import COLORS, SHAPES
 from catseg_hf.service.requests import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
+from tests.ray_processes import answer_to_a_stranger, listening, token_of
+from tests.service.running_service import Service, photo_of, running_service, wait_for
 
 
 # Each starts several Rays, which takes a slow machine minutes.
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-# On a slow machine.
-START_SECONDS = 240
-REPLICA = "ServeReplica:catseg:CatSegModel"
 
-
-class Service:
-    """A service that runs."""
-
-    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
-        self.process, self.port, self.log = process, port, log
-        self.address = f"http://127.0.0.1:{port}"
-
-    def ask(self, photo: bytes, labels: str, **options: str) -> httpx.Response:
-        return httpx.post(
-            f"{self.address}/v1/segment", files={"image": photo}, data={"labels": labels, **options}, timeout=120
-        )
-
-    def replicas(self) -> list[psutil.Process]:
-        found = psutil.Process(self.process.pid).children(recursive=True)
-        return [process for process in found if REPLICA in " ".join(_command(process))]
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it ended just now
-        return []
-
-
-@contextmanager
-def running_service(log: Path, *options: str) -> Iterator[Service]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "catseg_hf.cli", "serve", "--model", "tiny", "--port", str(port), *options]
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        try:
-            wait_for(lambda: "Serving tiny at" in log.read_text() or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
-            yield Service(process, port, log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-
-
-def wait_for(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "It did not happen in time."
-        time.sleep(0.2)
+def answers_by_status(service: Service) -> Counter[str]:
+    figures = httpx.get(f"{service.address}/metrics").text
+    found = re.findall(r'catseg_requests_total\{status="(\d+)"\} ([\d.]+)', figures)
+    return Counter({status: int(float(number)) for status, number in found})
 
 
 def waiting(service: Service) -> int:
     return int(float(re.search(r"requests_waiting ([\d.]+)", httpx.get(f"{service.address}/metrics").text)[1]))
-
-
-def photo_of(seed: int, size: int = 128) -> bytes:
-    file = BytesIO()
-    draw_scene(seed, size).image.save(file, format="PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +135,54 @@ def test_a_photo_without_end_is_refused(service: Service) -> None:
     finally:
         connection.close()
     assert service.ask(photo_of(0), "star, ground").status_code == 200
+
+
+def test_nothing_of_its_ray_listens_beyond_this_machine(service: Service) -> None:
+    found = listening(service.process.pid)
+    assert {address.ip for _, address in found} == {"127.0.0.1"}
+    assert len([title for title, _ in found if "ServeReplica" in title]) >= 3
+    (ray_port,) = (address.port for title, address in found if "gcs_server" in title)
+    assert answer_to_a_stranger(ray_port, None) == answer_to_a_stranger(ray_port, "wrong") == "AuthenticationError"
+    assert answer_to_a_stranger(ray_port, token_of(service.process.pid)) == "let in"
+
+
+def test_the_service_listens_where_it_is_told_and_nothing_else_does(tmp_path: Path) -> None:
+    with running_service(tmp_path / "log.txt", "--host", "0.0.0.0") as open_one:
+        found = listening(open_one.process.pid)
+        beyond = [address for _, address in found if address.ip != "127.0.0.1"]
+        assert [(address.ip, address.port) for address in beyond] == [("0.0.0.0", open_one.port)]
+
+
+def test_callers_that_left_are_counted_so_and_nothing_is_computed_for_them(service: Service) -> None:
+    wait_for(lambda: len(service.replicas()) == 2)
+    photo = photo_of(0, 1024, "JPEG")
+
+    def seconds() -> float:
+        return sum(sum(replica.cpu_times()[:2]) for replica in service.replicas())
+
+    service.ask(photo, "star")
+    start = seconds()
+    for _ in range(3):
+        service.ask(photo, "star")
+    of_one = (seconds() - start) / 3
+    before, start = answers_by_status(service), seconds()
+    request = httpx.Request("POST", f"{service.address}/v1/segment", files={"image": photo}, data={"labels": "star"})
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    message = f"POST /v1/segment HTTP/1.1\r\n{head}\r\n".encode() + request.read()
+    callers = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(18)]
+    for caller in callers:
+        caller.sendall(message)
+    wait_for(lambda: waiting(service) >= 12)
+    for caller in callers:
+        caller.close()
+    wait_for(lambda: waiting(service) == 0)
+    wait_for(lambda: sum((answers_by_status(service) - before).values()) == 18)
+    counts = answers_by_status(service) - before
+    assert set(counts) <= {"200", "499"} and counts["499"] >= 10, counts
+    assert service.ask(photo, "star").status_code == 200
+    print("SECONDS", seconds() - start, of_one, counts)
+    # Beside the answers, what each of the two replicas worked on and what it had read.
+    assert seconds() - start < (counts["200"] + 1 + 5) * of_one
 
 
 def test_state(service: Service) -> None:
