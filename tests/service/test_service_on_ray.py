@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg serve` itself: processes of Ray, HTTP over loopback, many callers, and a replica that is killed."""
 
+import asyncio
 import os
 import re
 import signal
@@ -12,16 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 
 pytest.importorskip("ray", reason='needs the extra "serve"')
 import httpx
+from fastapi.testclient import TestClient
 
 from catseg_hf.cli import main
 from catseg_hf.formats import find_format
 from catseg_hf.scenes import COLORS, SHAPES
+from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.application import RayBackend
+from catseg_hf.service.metrics import Metrics
 from catseg_hf.service.requests import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
@@ -180,9 +187,28 @@ def test_callers_that_left_are_counted_so_and_nothing_is_computed_for_them(servi
     counts = answers_by_status(service) - before
     assert set(counts) <= {"200", "499"} and counts["499"] >= 10, counts
     assert service.ask(photo, "star").status_code == 200
-    print("SECONDS", seconds() - start, of_one, counts)
     # Beside the answers, what each of the two replicas worked on and what it had read.
     assert seconds() - start < (counts["200"] + 1 + 5) * of_one
+
+
+def test_what_takes_too_long_is_not_worked_on_any_more() -> None:
+    class Response:
+        """Of a replica that never answers."""
+
+        is_cancelled = False
+
+        def __await__(self) -> Iterator[Any]:
+            return asyncio.Event().wait().__await__()
+
+        def cancel(self) -> None:
+            self.is_cancelled = True
+
+    response = Response()
+    backend = RayBackend(SimpleNamespace(segment=SimpleNamespace(remote=lambda request: response)))
+    settings = ServiceSettings(timeout=0.2)
+    web = TestClient(make_api(settings, backend, Gate(settings, Metrics())))
+    reply = web.post("/v1/segment", files={"image": photo_of(0)})
+    assert reply.status_code == 503 and response.is_cancelled
 
 
 def test_state(service: Service) -> None:

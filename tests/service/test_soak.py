@@ -178,9 +178,7 @@ def test_soak(service: Service) -> None:
         more = Holdings(*(new - old for new, old in zip(after[process], first, strict=True)))
         assert more.megabytes <= MORE_MEGABYTES, report
         assert more.files <= MORE_FILES and more.threads <= MORE_THREADS and more.sockets <= MORE_SOCKETS, report
-    assert callers.outcomes["patient 200"] and callers.outcomes["slow 200"] and callers.outcomes["large_one 200"], (
-        report
-    )
+    assert all(callers.outcomes[f"{kind} 200"] for kind in ("patient", "slow", "large_one")), report
     assert not [outcome for outcome in callers.outcomes if outcome.endswith(" 500")], report
     figures = httpx.get(f"{service.address}/metrics").text
     assert 'status="500"' not in figures and 'status="499"' in figures
