@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from ray.serve._private import replica as ray_replica
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from catseg_hf.formats import find_format
 from catseg_hf.ray_session import LOOPBACK
@@ -142,6 +143,28 @@ class RayBackend:
         return deployment is not None and deployment.replica_states.get("RUNNING", 0) > 0
 
 
+class DisconnectMiddleware:
+    """Says that the caller went away as ASGI says it, where Ray raises that what fetches the body was cancelled.
+
+    Args:
+        app (`starlette.types.ASGIApp`): What is asked.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hands a request on."""
+
+        async def receive_or_end() -> Message:
+            try:
+                return await receive()
+            except RayError:
+                return {"type": "http.disconnect"}
+
+        await self.app(scope, receive_or_end, send)
+
+
 @serve.deployment(name=API)
 @serve.ingress()
 class ApiReplica:
@@ -158,7 +181,9 @@ class ApiReplica:
         self.gate = Gate(settings, Metrics())
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return make_api(self.settings, RayBackend(self.replicas), self.gate)
+        api = make_api(self.settings, RayBackend(self.replicas), self.gate)
+        api.add_middleware(DisconnectMiddleware)
+        return api
 
     async def close(self) -> None:
         """Lets no request in any more, and waits for those that are there."""

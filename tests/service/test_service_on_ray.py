@@ -22,12 +22,13 @@ import pytest
 pytest.importorskip("ray", reason='needs the extra "serve"')
 import httpx
 from fastapi.testclient import TestClient
+from ray.exceptions import TaskCancelledError
 
 from catseg_hf.cli import main
 from catseg_hf.formats import find_format
 from catseg_hf.scenes import COLORS, SHAPES
 from catseg_hf.service.api import Gate, make_api
-from catseg_hf.service.application import RayBackend
+from catseg_hf.service.application import DisconnectMiddleware, RayBackend
 from catseg_hf.service.metrics import Metrics
 from catseg_hf.service.requests import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
@@ -189,6 +190,25 @@ def test_callers_that_left_are_counted_so_and_nothing_is_computed_for_them(servi
     assert service.ask(photo, "star").status_code == 200
     # Beside the answers, what each of the two replicas worked on and what it had read.
     assert seconds() - start < (counts["200"] + 1 + 5) * of_one
+
+
+def test_an_upload_that_ray_gave_up_is_one_whose_caller_left() -> None:
+    gate = Gate(ServiceSettings(), Metrics())
+    api = make_api(gate.settings, RayBackend(None), gate)
+    api.add_middleware(DisconnectMiddleware)
+    scope = {"type": "http", "method": "POST", "path": "/v1/segment", "query_string": b""}
+    scope["headers"] = [(b"content-type", b"multipart/form-data; boundary=y")]
+    sent = []
+
+    async def receive() -> dict[str, Any]:
+        raise TaskCancelledError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(api(scope, receive, send))
+    assert sent[0]["status"] == 499
+    assert b'catseg_requests_total{status="499"} 1.0' in gate.metrics.response().body
 
 
 def test_what_takes_too_long_is_not_worked_on_any_more() -> None:
