@@ -452,6 +452,7 @@ class _CatSegImageProcessorMixin:
         background_id: int = -1,
         return_segmentation_scores: bool = False,
         search: bool | None = None,
+        num_labels: int | None = None,
     ) -> list[torch.Tensor] | list[SemanticSegmentationPostProcessorOutput]:
         r"""Makes label maps of the model's outputs: each pixel gets its best class.
 
@@ -470,18 +471,22 @@ class _CatSegImageProcessorMixin:
             threshold (`float`, *optional*):
                 Least score, from 0 to 1, that the best class of a pixel needs. `None`: every pixel gets its best class.
             background_id (`int`, *optional*, defaults to -1):
-                What pixels below the threshold get. The default is no class's number, and 255 in 8 bits.
+                What pixels below the threshold get, and those of classes that are not reported. The default is no
+                class's number, and 255 in 8 bits.
             return_segmentation_scores (`bool`, *optional*, defaults to `False`):
                 Whether to return the scores of all classes too.
             search (`bool`, *optional*):
                 Whether to look, at each place, only at the classes that can win there, or at all of them. The results
                 are the same, but for ties by rounding. By default the faster way: the search on a CPU, all on a GPU.
+            num_labels (`int`, *optional*):
+                How many classes are reported, from the first on; all by default. The others only compete: what goes to
+                one of them gets `background_id`.
 
         Returns:
             `list[torch.LongTensor]` of shape `(height, width)` each, with class numbers; of classes with equal scores
             the first. With `return_segmentation_scores`, a list of [`SemanticSegmentationPostProcessorOutput`] with
             `segmentation` and `segmentation_scores` (`torch.FloatTensor` of shape `(T, height, width)`, the merged
-            sigmoid or the softmax over classes).
+            sigmoid or the softmax over classes; those of the classes that are reported).
 
         Raises:
             ValueError: If an argument does not fit the outputs; the message says which are allowed.
@@ -490,14 +495,17 @@ class _CatSegImageProcessorMixin:
             raise ValueError(f"`threshold` must be from 0 to 1, or None, got {threshold}.")
         use_softmax = self.score_function == "softmax"
         results = []
-        for views, size in merged_images(outputs, target_sizes, use_sigmoid=not use_softmax):
+        images = merged_images(outputs, target_sizes, use_sigmoid=not use_softmax, num_labels=num_labels)
+        for views, size in images:
             segmentation, scores = best_classes(
                 views, size, need_scores=threshold is not None, use_softmax=use_softmax, search=search
             )
+            if num_labels is not None:
+                segmentation = segmentation.masked_fill_(segmentation >= num_labels, background_id)
             if threshold is not None:
                 segmentation = segmentation.masked_fill_(scores < threshold, background_id)
             if return_segmentation_scores:
-                all_scores = class_scores(views, size, use_softmax=use_softmax, search=search)
+                all_scores = class_scores(views, size, use_softmax=use_softmax, search=search)[:num_labels]
                 data = {"segmentation": segmentation, "segmentation_scores": all_scores}
                 segmentation = SemanticSegmentationPostProcessorOutput(data=data)
             results.append(segmentation)
@@ -510,25 +518,30 @@ class _CatSegImageProcessorMixin:
         outputs: Any,
         target_sizes: "Sequence[tuple[int, int]] | torch.Tensor | None" = None,
         search: bool | None = None,
+        num_labels: int | None = None,
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
         r"""The best class of each pixel and its score, with the memory of a label map.
 
         Args:
-            outputs (`CatSegSemanticSegmenterOutput`), target_sizes, search (*optional*):
+            outputs (`CatSegSemanticSegmenterOutput`), target_sizes, search, num_labels (*optional*):
                 As for `post_process_semantic_segmentation`.
 
         Returns:
             `list[tuple[torch.LongTensor, torch.FloatTensor]]`: For each image class and score, from 0 to 1, both of
-            shape `(height, width)`.
+            shape `(height, width)`. Pixels of a class that is not reported have class -1, and its score.
 
         Raises:
             ValueError: If an argument does not fit the outputs.
         """
         use_softmax = self.score_function == "softmax"
-        return [
-            best_classes(views, size, need_scores=True, use_softmax=use_softmax, search=search)
-            for views, size in merged_images(outputs, target_sizes, use_sigmoid=not use_softmax)
-        ]
+        results = []
+        images = merged_images(outputs, target_sizes, use_sigmoid=not use_softmax, num_labels=num_labels)
+        for views, size in images:
+            classes, scores = best_classes(views, size, need_scores=True, use_softmax=use_softmax, search=search)
+            if num_labels is not None:
+                classes = classes.masked_fill_(classes >= num_labels, -1)
+            results.append((classes, scores))
+        return results
 
     @one_thread_if_forked()
     @torch.no_grad()

@@ -130,6 +130,7 @@ def merged_images(
     class_ids: Sequence[int] | None = None,
     *,
     use_sigmoid: bool,
+    num_labels: int | None = None,
 ) -> Iterator[tuple[MergedViews, tuple[int, int]]]:
     """The views of each image of a model's output, after a check of the arguments.
 
@@ -139,6 +140,7 @@ def merged_images(
             Height and width of each result; by default those of the resized image.
         class_ids (`Sequence[int]`, *optional*): Which classes, and in which order; all of them by default.
         use_sigmoid (`bool`): Whether views are merged after the sigmoid.
+        num_labels (`int`, *optional*): How many of the classes will be reported; only checked here.
 
     Returns:
         An iterator over [`MergedViews`] and target size of each image.
@@ -150,6 +152,11 @@ def merged_images(
     logits, view_boxes, resized_sizes = (fields.get(name) for name in ("logits", "view_boxes", "resized_sizes"))
     _check_outputs(logits, view_boxes, resized_sizes)
     _check_requests(logits, target_sizes, class_ids)
+    if num_labels is not None and not 1 <= num_labels <= logits.shape[-3]:
+        raise ValueError(
+            f"`num_labels={num_labels}` of the outputs' {logits.shape[-3]} classes cannot be reported: give the number "
+            "of labels, without the others."
+        )
     for index in range(len(logits)):
         if logits.ndim == 4:
             views, boxes, size = logits[index, None], None, tuple(logits.shape[-2:])

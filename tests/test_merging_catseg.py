@@ -304,3 +304,36 @@ def test_without_a_least_score_tiny_ones_decide(search: bool, monkeypatch: pytes
     monkeypatch.setattr(merging_catseg.MergedViews, "has_least_score", False)  # as on a GPU
     (found,) = processor.post_process_semantic_segmentation(outputs, [(50, 70)], search=search)
     assert (found == 2).all()
+
+
+@pytest.mark.parametrize("search", [True, False])
+@pytest.mark.parametrize("score_function", ["sigmoid", "softmax"])
+def test_classes_that_are_not_reported_only_compete(score_function: str, search: bool) -> None:
+    outputs = {"logits": random_logits(1, 7, 12, 12)}
+    processor = CatSegImageProcessor(do_sliding_window=False, score_function=score_function)
+    sizes = [(50, 70)]
+    ((best_class, confidence),) = processor.post_process_best_classes(outputs, sizes, search=search)
+    ((reported, scores),) = processor.post_process_best_classes(outputs, sizes, search=search, num_labels=3)
+    assert torch.equal(reported, best_class.where(best_class < 3, -1)) and torch.equal(scores, confidence)
+    assert 0.2 < (reported == -1).float().mean() < 0.9
+    threshold = confidence.median().item()
+    (segmentation,) = processor.post_process_semantic_segmentation(
+        outputs, sizes, threshold=threshold, background_id=255, search=search, num_labels=3
+    )
+    assert torch.equal(segmentation, reported.where((reported >= 0) & (confidence >= threshold), 255))
+    (with_scores,) = processor.post_process_semantic_segmentation(
+        outputs, sizes, return_segmentation_scores=True, search=search, num_labels=3
+    )
+    assert torch.equal(with_scores["segmentation"], reported)
+    (all_scores,) = processor.post_process_semantic_segmentation(
+        outputs, sizes, return_segmentation_scores=True, search=search
+    )
+    assert torch.equal(with_scores["segmentation_scores"], all_scores["segmentation_scores"][:3])
+
+
+@pytest.mark.parametrize("num_labels", [0, 8])
+def test_a_wrong_number_of_labels_is_refused(num_labels: int) -> None:
+    processor = CatSegImageProcessor(do_sliding_window=False)
+    for post_process in (processor.post_process_best_classes, processor.post_process_semantic_segmentation):
+        with pytest.raises(ValueError, match=f"num_labels={num_labels}.* 7 classes"):
+            post_process({"logits": random_logits(1, 7, 12, 12)}, num_labels=num_labels)
