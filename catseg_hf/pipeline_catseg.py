@@ -15,8 +15,17 @@ from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
 from .image_processing_catseg import CatSegImageProcessor
+from .others_catseg import (
+    LabelsWithOthers,
+    Others,
+    own_labels,
+    resolve_others,
+    segment_with_others,
+    tell_of_others,
+    with_others,
+)
 from .processing_catseg import CatSegProcessor
-from .prompts_catseg import parse_labels
+from .prompts_catseg import Label, parse_labels
 from .remote_code_catseg import include_code_of
 from .text_cleaning_catseg import clean_text
 
@@ -110,7 +119,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         """Does nothing: `__init__` has checked the model, which is in none of Transformers' `supported_models`."""
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        allowed = ("candidate_labels", "threshold", "background_label", "subtask", "timeout")
+        allowed = ("candidate_labels", "others", "threshold", "background_label", "subtask", "timeout")
         unknown = sorted(set(kwargs) - set(allowed))
         if unknown:
             misspelt = sorted({*unknown} & {"labels", "label", "text", "texts", "candidate_label", "classes"})
@@ -125,16 +134,23 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         forward: dict[str, Any] = {}
         postprocess = {name: kwargs[name] for name in ("threshold", "background_label") if name in kwargs}
         if "candidate_labels" in kwargs:
-            forward["input_ids"] = postprocess["class_names"] = None
+            forward["labels"] = postprocess["class_names"] = None
             if kwargs["candidate_labels"] is not None:
                 labels = parse_labels(kwargs["candidate_labels"], "candidate_labels")
-                forward["input_ids"] = self.processor(text=labels)["input_ids"]
+                forward["labels"] = labels, self.processor(text=labels)["input_ids"]
                 names = [label if isinstance(label, str) else ", ".join(label) for label in labels]
                 postprocess["class_names"] = names
+        if "others" in kwargs:
+            others = resolve_others(kwargs["others"], self.model.config)
+            forward["others"] = others, self.processor(text=others.labels)["input_ids"] if others.labels else None
         if isinstance(postprocess.get("background_label"), str):
             postprocess["background_label"] = clean_text(postprocess["background_label"])
         if postprocess.keys() & {"threshold", "background_label"}:
-            _check_threshold(**{**getattr(self, "_postprocess_params", {}), **postprocess})
+            others, _ = {**getattr(self, "_forward_params", {}), **forward}.get("others", (None, None))
+            background = {**getattr(self, "_postprocess_params", {}), **postprocess}
+            _check_threshold(**background, has_others=bool(others and others.labels))
+        if "threshold" in postprocess:
+            forward["threshold"] = postprocess["threshold"]
         return preprocess, forward, postprocess
 
     def __call__(self, inputs: Any = None, **kwargs: Any) -> Any:
@@ -147,12 +163,17 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             candidate_labels (`str` or `Iterable[str | Iterable[str]]`, *optional*):
                 The classes, as [`parse_labels`] takes them: `["cat", "grass"]`, `["cat", ["grass", "lawn"]]` with
                 synonyms, or `"cat, grass"`. Defaults to the model's own vocabulary.
+            others (`str`, `os.PathLike` or `Iterable[str | Iterable[str]]`, *optional*):
+                Classes that compete and are not in the output: what goes to them is background. `"own"`, the model's
+                own vocabulary; the name of a shipped vocabulary; a text file with one class a line; or a list. None by
+                default. What means the same as a label is left out, which is logged; see [`resolve_others`].
             threshold (`float`, *optional*):
                 Least score, from 0 to 1, that the best class of a pixel needs; other pixels are background, which is
                 not in the output. By default every pixel goes to its best class.
             background_label (`str`, *optional*):
                 Puts the background into the output under this name, last; or, if it is one of the labels, gives those
-                pixels to that class. Needs `threshold`. Of such a pixel, one minus the best class's score counts.
+                pixels to that class. Needs `threshold` or `others`. Of a pixel below the threshold, one minus the best
+                class's score counts, of another the score of the class that it went to.
             subtask (`str`, *optional*): `"semantic"`, the only one.
             timeout (`float`, *optional*): Seconds to wait for an image from the web.
             batch_size (`int`, *optional*, defaults to 1): Images that go through the model together.
@@ -221,10 +242,20 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params
         )
 
-    def _embed_text(self, input_ids: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def _embed_text(
+        self,
+        labels: tuple[list[Label], torch.Tensor] | None = None,
+        others: tuple[Others, torch.Tensor | None] = (Others([], written=True), None),
+        threshold: float | None = None,
+    ) -> dict[str, LabelsWithOthers]:
         """What `_forward` gets: embeddings of the words by the weights of now, once for all images of a call."""
         with self.device_placement(), self.get_inference_context()():
-            return {"text_embeds": self.model.model.resolve_text_embeds(input_ids)}
+            names, input_ids = (own_labels(self.model.config), None) if labels is None else labels
+            label_embeds = self.model.model.resolve_text_embeds(input_ids)
+            other_embeds = None if others[1] is None else self.model.model.resolve_text_embeds(others[1])
+            classes = with_others(names, label_embeds, others[0], other_embeds)
+        tell_of_others(classes, threshold)
+        return {"classes": classes}
 
     def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
         """Loads an image and makes its views.
@@ -252,7 +283,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         # One entry, so that `pipeline` batches images with different numbers of views without touching them.
         return {"inputs": {**inputs, **numbers, "target_size": (height, width)}}
 
-    def _forward(self, model_inputs: dict[str, Any], text_embeds: torch.Tensor) -> dict[str, Any]:
+    def _forward(self, model_inputs: dict[str, Any], classes: LabelsWithOthers) -> dict[str, Any]:
         images = model_inputs["inputs"]
         images = [images] if isinstance(images, dict) else images
         target_sizes = [image.pop("target_size") for image in images]
@@ -260,8 +291,9 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             name: pad_sequence([torch.as_tensor(image[name][0]) for image in images], batch_first=True)
             for name in images[0]
         }
-        results = self.processor.post_process_best_classes(self.model(**batch, text_embeds=text_embeds), target_sizes)
-        return {"segmentation": [classes for classes, _ in results], "scores": [scores for _, scores in results]}
+        outputs = segment_with_others(self.model, classes.text_embeds, classes.num_labels, **batch)
+        results = self.processor.post_process_best_classes(outputs, target_sizes, num_labels=classes.num_labels)
+        return {"segmentation": [best for best, _ in results], "scores": [scores for _, scores in results]}
 
     def postprocess(
         self,
@@ -273,7 +305,8 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         """Makes the list of classes of one image.
 
         Args:
-            model_outputs (`dict`): `segmentation`, best class of each pixel, and `scores`, its probability.
+            model_outputs (`dict`): `segmentation`, best class of each pixel, -1 where that is one of the others, and
+                `scores`, its probability.
             class_names (`list[str]`, *optional*): Names of the classes; those of the model's vocabulary by default.
             threshold, background_label (*optional*): As for a call.
 
@@ -283,11 +316,12 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         names = list(self.model.config.id2label.values()) if class_names is None else class_names
         segmentation, scores = model_outputs["segmentation"][0].numpy(), model_outputs["scores"][0].numpy()
         if threshold is not None:
-            is_background = scores < threshold
-            names = names if background_label in (None, *names) else [*names, background_label]
-            background_id = -1 if background_label is None else names.index(background_label)
-            segmentation = np.where(is_background, background_id, segmentation)
-            scores = np.where(is_background, 1 - scores, scores)
+            is_unsure = scores < threshold
+            segmentation = np.where(is_unsure, -1, segmentation)
+            scores = np.where(is_unsure, 1 - scores, scores)
+        if background_label is not None:
+            names = names if background_label in names else [*names, background_label]
+            segmentation = np.where(segmentation < 0, names.index(background_label), segmentation)
         results = []
         for class_id in np.unique(segmentation):
             if class_id >= 0:
@@ -360,16 +394,20 @@ def _find_processor(model: Any, image_processor: CatSegImageProcessor | None, to
 
 
 def _check_threshold(
-    threshold: float | None = None, background_label: str | None = None, class_names: list[str] | None = None
+    threshold: float | None = None,
+    background_label: str | None = None,
+    class_names: list[str] | None = None,
+    *,
+    has_others: bool,
 ) -> None:
     if threshold is not None and not (isinstance(threshold, int | float) and 0 <= threshold <= 1):
         raise ValueError(f"`threshold` must be a number from 0 to 1, or None, got {threshold!r}.")
     if background_label is not None and not (isinstance(background_label, str) and background_label.strip()):
         raise ValueError(f"`background_label` must be a name, or None, got {background_label!r}.")
-    if background_label is not None and threshold is None:
+    if background_label is not None and threshold is None and not has_others:
         raise ValueError(
-            f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`: give "
-            "`threshold` too."
+            f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`, and those "
+            "of `others`: give `threshold` or `others` too."
         )
 
 

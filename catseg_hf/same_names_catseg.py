@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Which names of classes mean the same thing, or one a kind of the other, as far as words tell."""
+"""Which names of classes mean the same thing, or a kind of it, as far as words tell."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -29,11 +29,11 @@ REST = re.compile(r"-(other|stuff|merged)$")
 
 
 class SameNames:
-    """Tells for labels whether another class means the same, a kind of it, or what it is a kind of.
+    """Tells for labels whether another class means the same, or a kind of it.
 
     Names are compared cleaned, without capital letters, in singular and plural, and with the synonyms of the given
     vocabularies: "couch" is "sofa" where a vocabulary has both as names of one class. The last word of a name says what
-    kind of thing it is: a "dining table" is a "table". In COCO-Stuff's "wall-brick" it is the first.
+    kind of thing it is: a "dining table" is a kind of "table". In COCO-Stuff's "wall-brick" it is the first.
 
     Args:
         labels (`Sequence[str | list[str]]`): The labels.
@@ -51,36 +51,30 @@ class SameNames:
         # To the first label that has such a name.
         self.same: dict[str, Label] = {}
         self.written: dict[str, Label] = {}
-        self.broader: dict[str, Label] = {}
         for label in labels:
             for name in [label] if isinstance(label, str) else label:
                 for spelling in spellings(name):
                     self.written.setdefault(spelling, label)
                     for each in (spelling, *synonyms.get(spelling, ())):
                         self.same.setdefault(each, label)
-                for kind in kinds(name):
-                    self.broader.setdefault(kind, label)
 
     def label_of(self, other: Label, *, kinds_too: bool) -> Label | None:
         """The label that means the same as another class.
 
         Args:
             other (`str` or `list[str]`): The class.
-            kinds_too (`bool`): Whether a kind of the label, or what the label is a kind of, counts as the same.
+            kinds_too (`bool`): Whether a kind of the label counts as the same.
 
         Returns:
             `str` or `list[str]`, *optional*: The label; `None` if there is none.
         """
         names = [other] if isinstance(other, str) else other
-        tables = [(self.same, spellings)]
-        if kinds_too:
-            # Not with synonyms, by which an "arcade machine" would be a kind of "car".
-            tables += [(self.written, kinds), (self.broader, spellings)]
-        for table, forms in tables:
+        # Of kinds not with synonyms, by which an "arcade machine" would be a kind of "car".
+        for labels, forms in [(self.same, spellings), (self.written, broader_names)][: 1 + kinds_too]:
             for name in names:
                 for form in sorted(forms(name)):
-                    if form in table:
-                        return table[form]
+                    if form in labels:
+                        return labels[form]
         return None
 
 
@@ -97,7 +91,7 @@ def spellings(name: str) -> set[str]:
     return {" ".join(words) for words in _word_orders(name)}
 
 
-def kinds(name: str) -> set[str]:
+def broader_names(name: str) -> set[str]:
     """What a name's last words call it: of "red fire engine" these are "fire engine" and "engine".
 
     Args:
@@ -129,4 +123,4 @@ def _singulars(word: str) -> list[str]:
     return found
 
 
-__all__ = ["SameNames", "kinds", "spellings"]
+__all__ = ["SameNames", "broader_names", "spellings"]
