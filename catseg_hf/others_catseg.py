@@ -129,7 +129,7 @@ def with_others(
 
     Left out is what has the same name (see [`SameNames`]), and of vocabularies also kinds of a label ("dining table" of
     "table"), and what the text embeddings hold for the same, whatever its name: an other whose angle to a label is less
-    than half of the smallest between two others, which are told apart. So it lies nearer to the label than to any other.
+    than half of the smallest between two others, which are told apart. So it lies nearer to the label than to others.
 
     What a label is a kind of stays: beside "red circle", "circle" takes the circles that are not red, and measured on
     drawn scenes it takes no red ones.

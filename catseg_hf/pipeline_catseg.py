@@ -406,8 +406,8 @@ def _check_threshold(
         raise ValueError(f"`background_label` must be a name, or None, got {background_label!r}.")
     if background_label is not None and threshold is None and not has_others:
         raise ValueError(
-            f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`, and those "
-            "of `others`: give `threshold` or `others` too."
+            f"`background_label={background_label!r}` names the pixels whose best score is below `threshold`, and "
+            "those of `others`: give `threshold` or `others` too."
         )
 
 

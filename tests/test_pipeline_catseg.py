@@ -265,7 +265,7 @@ def test_a_call_follows_the_weights_of_now(tiny_folder: Path, photos: list[Path]
         ({"threshold": 1.5}, ValueError, "`threshold` must be .* got 1.5"),
         ({"threshold": "0.5"}, ValueError, "`threshold` must be .* got '0.5'"),
         ({"threshold": 0.5, "background_label": 0}, ValueError, "`background_label` must be a name"),
-        ({"background_label": "rest"}, ValueError, "give `threshold` too"),
+        ({"background_label": "rest"}, ValueError, "give `threshold` or `others` too"),
     ],
 )
 def test_wrong_arguments_of_a_call_and_of_the_pipeline(
