@@ -321,7 +321,7 @@ def segment_folder(
         photos.append(Task(str(path), {LabelMap(): folder / f"{index}.png"}))
     processor = CatSegProcessor.from_pretrained(find_model("tiny"))  # its tokenizer has nothing to do
     processor.image_processor = image_processor
-    segmenter = Segmenter(model, processor, names, need_scores=False, text_embeds=text_embeds)
+    segmenter = Segmenter(model, processor, names, need_scores=False, embed=lambda labels: text_embeds)
 
     def call() -> int:
         problems: dict[str, str] = {}

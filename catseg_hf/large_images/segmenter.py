@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.others_catseg import segment_with_others
 
 from .sources import ImageSource
 from .windows import WindowAxis, model_side
@@ -53,6 +54,9 @@ class LargeImageSegmenter:
         scale (`float`, *optional*): Instead of `tile`: 0.5 shows the model the image at half its size, 2 at twice.
         overlap (`float`, *optional*, defaults to 0.25): Share of a window that overlaps the next, from 0 to 0.9.
         batch_size (`int`, *optional*, defaults to 1): Windows at a time.
+        num_labels (`int`, *optional*):
+            How many rows of `text_embeds` are labels; the further ones are others, see [`segment_with_others`]. By
+            default all.
 
     Raises:
         ValueError: If an argument has a value that is not allowed.
@@ -84,6 +88,7 @@ class LargeImageSegmenter:
         scale: float | None = None,
         overlap: float = 0.25,
         batch_size: int = 1,
+        num_labels: int | None = None,
     ) -> None:
         if tile is not None and scale is not None:
             raise ValueError(f"`tile={tile}` and `scale={scale}` say the same in two ways: give one of them.")
@@ -99,6 +104,7 @@ class LargeImageSegmenter:
             raise ValueError("The model has no vocabulary of its own: give `text_embeds`.")
         self.model, self.processor, self.text_embeds = model, processor, text_embeds
         self.num_classes = len(model.config.id2label) if text_embeds is None else len(text_embeds)
+        self.num_labels = self.num_classes if num_labels is None else num_labels
         self.side = tile or max(16, round(model_side(processor.image_processor) / (scale or 1)))
         self.overlap, self.batch_size = overlap, batch_size
 
@@ -192,7 +198,10 @@ class LargeImageSegmenter:
     def _class_scores(self, pictures: list[np.ndarray]) -> list[torch.Tensor]:
         """Class scores of windows, each as a photo of its own: on the CPU, of shape (T, height, width)."""
         inputs = self.processor(images=[Image.fromarray(picture) for picture in pictures], device=self.model.device)
-        outputs = self.model(**inputs, text_embeds=self.text_embeds)
+        if self.num_labels == self.num_classes:
+            outputs = self.model(**inputs, text_embeds=self.text_embeds)
+        else:  # whose logits stand for the same classes in all windows
+            outputs = segment_with_others(self.model, self.text_embeds, self.num_labels, keep_rows=True, **inputs)
         sizes = [picture.shape[:2] for picture in pictures]
         return [scores.cpu() for scores in self.processor.post_process_class_scores(outputs, sizes)]
 

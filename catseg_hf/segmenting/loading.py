@@ -43,14 +43,15 @@ def load_model(
 
 @torch.inference_mode()
 def embed_labels(
-    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label]
+    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label] | None
 ) -> torch.Tensor:
     """Text embeddings of labels.
 
     Args:
         model ([`CatSegForSemanticSegmentation`]): In evaluation mode.
         processor ([`CatSegProcessor`]): Its processor.
-        labels (`Sequence[str | list[str]]`): As [`parse_labels`] returns them.
+        labels (`Sequence[str | list[str]]`, *optional*):
+            As [`parse_labels`] returns them; by default the model's own vocabulary.
 
     Returns:
         `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
@@ -58,6 +59,8 @@ def embed_labels(
     Raises:
         ValueError: If a label cannot be used.
     """
+    if labels is None:
+        return model.model.resolve_text_embeds()
     return model.get_text_embeds(processor(text=labels)["input_ids"])
 
 

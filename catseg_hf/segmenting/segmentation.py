@@ -2,8 +2,8 @@
 """A segmented photo: which class each pixel got, and how much of the photo each class."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,8 @@ class Segmentation(AnnotationExports):
         labels (`Sequence[str | list[str]]`): The classes, in class-id order.
         class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel; -1 for none.
         scores (`np.ndarray` of shape `(height, width)`, *optional*): Its score, from 0 to 1.
+        others (`Sequence[str | list[str]]`, *optional*): Classes that competed and are not reported.
+        left_out (`Mapping[str, str]`, *optional*): Others that did not, and the label of each that means the same.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Segmentation(AnnotationExports):
     labels: Sequence[Label]
     class_ids: np.ndarray
     scores: np.ndarray | None = None
+    others: Sequence[Label] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

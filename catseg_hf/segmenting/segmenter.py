@@ -1,7 +1,8 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """A model with labels and a threshold: photos in, segmentations out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from os import PathLike
 from typing import Any, overload
 
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
+from catseg_hf.others_catseg import own_labels, resolve_others, segment_with_others, tell_of_others, with_others
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label, Labels, parse_labels
 from catseg_hf.text_cleaning_catseg import clean_text
@@ -35,16 +37,24 @@ class Segmenter:
         labels (`str` or `Iterable[str | Iterable[str]]`, *optional*):
             The classes, as [`parse_labels`] takes them: `["cat", ["grass", "lawn"]]` or `"cat, grass"`. By default the
             model's own vocabulary.
+        others (`str`, `os.PathLike` or `Iterable[str | Iterable[str]]`, *optional*):
+            Classes that compete and are not reported: `"own"`, the model's own; the name of a shipped vocabulary; a
+            file; or a list. What goes to one of them gets no class. See [`resolve_others`].
         threshold (`float`, *optional*): Least score, from 0 to 1, that the best class of a pixel needs.
         background (`str`, *optional*):
-            A class for the pixels below the threshold: one of the labels, or one more. Of such a pixel, one minus the
-            best class's score counts. Without it they have no class.
+            A class for the pixels below the threshold, and for those of others: one of the labels, or one more. Of a
+            pixel below the threshold, one minus the best class's score counts. Without it they have no class.
         need_scores (`bool`, *optional*, defaults to `True`): Whether scores are wanted, which take some time.
-        text_embeds (`torch.Tensor` of shape `(T, P, D)` or `(T, P, S, D)`, *optional*):
-            Text embeddings of the labels, where they are known already.
+        embed (`Callable[[list[str | list[str]] | None], torch.Tensor]`, *optional*):
+            Makes text embeddings of labels, or, for `None`, of the model's own; by default the model does.
+
+    Attributes:
+        labels (`list[str | list[str]]`): The classes in class-id order, with the background where that is one more.
+        others (`list[str | list[str]]`): The classes that compete and are not reported.
+        left_out (`dict[str, str]`): Others that do not compete, and the label of each that means the same.
 
     Raises:
-        ValueError: If a label cannot be used, there are none, or `background` is given without `threshold`.
+        ValueError: If a label cannot be used, there are none, or `background` is given without `threshold` or `others`.
 
     Example:
 
@@ -65,33 +75,40 @@ class Segmenter:
         processor: CatSegProcessor,
         labels: Labels | None = None,
         *,
+        others: Labels | PathLike[str] | None = None,
         threshold: float | None = None,
         background: str | None = None,
         need_scores: bool = True,
-        text_embeds: torch.Tensor | None = None,
+        embed: Callable[[list[Label] | None], torch.Tensor] | None = None,
     ) -> None:
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
-        if background is not None and (threshold is None or not background.strip()):
-            raise ValueError(f"`background={background!r}` names the pixels whose best score is below `threshold`.")
-        self.model, self.processor = model, processor
-        self.threshold, self.background = threshold, background
-        self.need_scores = need_scores or threshold is not None
-        if labels is not None:
-            labels = parse_labels(labels, "labels")
-            text_embeds = embed_labels(model, processor, labels) if text_embeds is None else text_embeds
-        elif model.config.vocabulary_digest is None:
+        if labels is None and model.config.vocabulary_digest is None:
             raise ValueError("The model has no vocabulary of its own: give labels.")
-        else:
-            labels = list(model.config.id2label.values())
-        self.text_embeds = text_embeds
-        self.labels: list[Label] = list(labels)
-        background = background if background is None else clean_text(background)
-        names = [label_name(label) for label in labels]
-        if background is not None and background not in names:
-            self.labels.append(background)
-            names.append(background)
-        self.background_id = NO_CLASS if background is None else names.index(background)
+        self.model, self.processor = model, processor
+        self.options = {"others": others, "threshold": threshold, "background": background, "need_scores": need_scores}
+        self.threshold, self.need_scores = threshold, need_scores or threshold is not None
+        embed = partial(embed_labels, model, processor) if embed is None else embed
+        names = own_labels(model.config) if labels is None else parse_labels(labels, "labels")
+        found = resolve_others(others, model.config)
+        if background is not None and (not background.strip() or (threshold is None and not found.labels)):
+            raise ValueError(
+                f"`background={background!r}` names the pixels whose best score is below `threshold`, and those of "
+                "`others`: give one of these too."
+            )
+        own_embeds = embed(None if labels is None else names)
+        classes = with_others(names, own_embeds, found, embed(found.labels) if found.labels else None)
+        tell_of_others(classes, threshold)
+        self.text_embeds, self.num_labels = classes.text_embeds, classes.num_labels
+        self.others, self.left_out = classes.others, classes.left_out
+        self.labels: list[Label] = names if labels is not None else list(model.config.id2label.values())
+        self.background_id = NO_CLASS
+        if background is not None:
+            shown = [label_name(label) for label in self.labels]
+            background = clean_text(background)
+            if background not in shown:
+                self.labels = [*self.labels, background]
+            self.background_id = [*shown, background].index(background)
 
     @classmethod
     def from_pretrained(
@@ -114,7 +131,7 @@ class Segmenter:
             dtype (`str`, *optional*, defaults to `"auto"`): bfloat16 on a GPU that has it, otherwise float32; or
                 `"float32"`, `"bfloat16"`, `"float16"`.
             compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model, which takes minutes.
-            options: `threshold`, `background` and `need_scores`.
+            options: `others`, `threshold`, `background` and `need_scores`.
 
         Returns:
             [`Segmenter`]
@@ -130,7 +147,7 @@ class Segmenter:
 
         Args:
             labels (`str` or `Iterable[str | Iterable[str]]`, *optional*): The classes; the model's own by default.
-            options: `threshold`, `background` and `need_scores`, where they are to be others.
+            options: `others`, `threshold`, `background` and `need_scores`, where they are to be different.
 
         Returns:
             [`Segmenter`]
@@ -138,8 +155,7 @@ class Segmenter:
         Raises:
             ValueError: If the labels cannot be used.
         """
-        kept = {"threshold": self.threshold, "background": self.background, "need_scores": self.need_scores}
-        return type(self)(self.model, self.processor, labels, **{**kept, **options})
+        return type(self)(self.model, self.processor, labels, **{**self.options, **options})
 
     @overload
     def __call__(self, images: Picture, batch_size: int = ..., num_workers: int = ...) -> Segmentation: ...
@@ -184,26 +200,12 @@ class Segmenter:
             yield result
 
     def prepare(self, photos: Sequence[tuple[HasName, Image.Image]]) -> PreparedPhotos:
-        """Makes the model's inputs, on its device.
-
-        Args:
-            photos (`Sequence[tuple[HasName, PIL.Image.Image]]`): Photos with their pictures, RGB.
-
-        Returns:
-            [`PreparedPhotos`]
-        """
+        """Makes the model's inputs of photos with their pictures, RGB, on its device."""
         pictures = [picture for _, picture in photos]
         return PreparedPhotos(photos, self.processor(images=pictures, device=self.model.device))
 
     def finish(self, prepared: PreparedPhotos) -> list[Segmentation]:
-        """Segments photos together.
-
-        Args:
-            prepared ([`PreparedPhotos`]): Result of `prepare`.
-
-        Returns:
-            `list[Segmentation]`: One for each.
-        """
+        """Segments photos together; see `decide` and `segmentations`."""
         return self.segmentations(prepared, self.decide(prepared))
 
     @torch.inference_mode()
@@ -221,12 +223,20 @@ class Segmenter:
             score, of shape `(height, width)`.
         """
         if outputs is None:
-            outputs = self.model(**prepared.inputs, text_embeds=self.text_embeds)
+            outputs = self.run(prepared)
         sizes = [(picture.height, picture.width) for _, picture in prepared.photos]
         if self.need_scores:
-            return self.processor.post_process_best_classes(outputs, sizes)
-        label_maps = self.processor.post_process_semantic_segmentation(outputs, target_sizes=sizes)
+            return self.processor.post_process_best_classes(outputs, sizes, num_labels=self.num_labels)
+        label_maps = self.processor.post_process_semantic_segmentation(
+            outputs, target_sizes=sizes, background_id=NO_CLASS, num_labels=self.num_labels
+        )
         return [(label_map, None) for label_map in label_maps]
+
+    def run(self, prepared: PreparedPhotos, *, keep_rows: bool = False) -> CatSegSemanticSegmenterOutput:
+        """What the model makes of photos; `keep_rows` as [`segment_with_others`] takes it."""
+        return segment_with_others(
+            self.model, self.text_embeds, self.num_labels, keep_rows=keep_rows, **prepared.inputs
+        )
 
     def segmentations(
         self, prepared: PreparedPhotos, decided: Sequence[tuple[torch.Tensor, torch.Tensor | None]]
@@ -248,34 +258,37 @@ class Segmenter:
     def segmentation(
         self, name: str, picture: Image.Image, class_ids: np.ndarray, scores: torch.Tensor | None
     ) -> Segmentation:
-        """The segmentation of a photo, with its threshold.
+        """The segmentation of a photo, with its threshold and its background.
 
         Args:
             name (`str`): Where the photo came from.
             picture (`PIL.Image.Image`): The photo.
-            class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel.
+            class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel; -1 for those of others.
             scores (`torch.Tensor` of shape `(height, width)`, *optional*): Its score.
 
         Returns:
             [`Segmentation`]
         """
         values = None if scores is None else scores.float().cpu().numpy()
-        return Segmentation(name, picture, self.labels, *self.with_threshold(class_ids, values))
+        ids, values = self.with_background(class_ids, values)
+        return Segmentation(name, picture, self.labels, ids, values, self.others, self.left_out)
 
-    def with_threshold(self, class_ids: np.ndarray, scores: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Takes pixels their class whose score is below the threshold, if there is one.
+    def with_background(self, class_ids: np.ndarray, scores: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Gives pixels of others, and those below the threshold if there is one, to the background.
 
         Args:
-            class_ids (`np.ndarray`): Best class of each pixel.
+            class_ids (`np.ndarray`): Best class of each pixel; -1 for those of others.
             scores (`np.ndarray`, *optional*): Its score.
 
         Returns:
             `tuple[np.ndarray, np.ndarray | None]`: Both, with those of the background in these places.
         """
+        if self.others and self.background_id != NO_CLASS:
+            class_ids = np.where(class_ids == NO_CLASS, self.background_id, class_ids)
         if self.threshold is None:
             return class_ids, scores
-        is_background = scores < self.threshold
-        return np.where(is_background, self.background_id, class_ids), np.where(is_background, 1 - scores, scores)
+        is_unsure = scores < self.threshold
+        return np.where(is_unsure, self.background_id, class_ids), np.where(is_unsure, 1 - scores, scores)
 
 
 def _is_one(images: Any) -> bool:

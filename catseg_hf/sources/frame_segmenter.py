@@ -43,7 +43,7 @@ class FrameSegmenter:
         prepared = self.segmenter.prepare([(Named(name), picture)])
         if not self.smooth:
             return self.segmenter.finish(prepared)[0]
-        outputs = self.segmenter.model(**prepared.inputs, text_embeds=self.segmenter.text_embeds)
+        outputs = self.segmenter.run(prepared, keep_rows=True)  # of all frames the same classes
         outputs.logits = self._averaged(outputs.logits.float())
         return self.segmenter.segmentations(prepared, self.segmenter.decide(prepared, outputs))[0]
 

@@ -77,6 +77,7 @@ def _in_windows(segmenter: "Segmenter", job: Job) -> LargeImageSegmenter:
         segmenter.model,
         segmenter.processor,
         segmenter.text_embeds,
+        num_labels=segmenter.num_labels,
         tile=job.windows.tile,
         scale=job.windows.scale,
         overlap=job.windows.overlap,
@@ -118,7 +119,8 @@ def write_large_image(
                 for each, path in files.items()
             ]
             for strip in large.strips(source):
-                class_ids = segmenter.with_threshold(strip.class_ids, strip.scores)[0]
+                class_ids = np.where(strip.class_ids < segmenter.num_labels, strip.class_ids, NO_CLASS)
+                class_ids = segmenter.with_background(class_ids, strip.scores)[0]
                 class_ids = np.where(strip.class_ids == NO_CLASS, NO_CLASS, class_ids)
                 counts += np.bincount(class_ids.ravel() + 1, minlength=len(counts))
                 for taker in takers:
