@@ -21,6 +21,8 @@ logger = logging.get_logger(__name__)
 
 # Every CLIP model reads at most so many tokens.
 CONTEXT_LENGTH = 77
+# Of those that a model does not know, in a warning.
+SHOWN_WORDS = 20
 
 
 class CatSegTextKwargs(TextKwargs, total=False):
@@ -177,7 +179,9 @@ class CatSegProcessor(ProcessorMixin):
             self._check_prompt(prompt, ids, classes[prompt.label][prompt.synonym], templates[prompt.template], limit)
         unknown = self.unknown_words(labels)
         if unknown:
-            logger.warning("This model does not know the words %s: it cannot find what they name.", ", ".join(unknown))
+            more = [f"{len(unknown) - SHOWN_WORDS} more"] if len(unknown) > SHOWN_WORDS else []
+            listed = ", ".join([*unknown[:SHOWN_WORDS], *more])
+            logger.warning("This model does not know the words %s: it cannot find what they name.", listed)
         length = max(len(ids) for ids in tokens)
         if padding == "max_length":
             length = max(length, max_length or limit)

@@ -16,7 +16,8 @@ from catseg_hf.formats import AnnotationFormat
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.pictures.text import MIN_WIDTH
 from catseg_hf.prompts_catseg import Label, parse_labels
-from catseg_hf.segmenting import NO_CLASS, Segmentation, load_model
+from catseg_hf.segmenting import NO_CLASS, Segmentation, Segmenter, load_model
+from catseg_hf.segmenting.batches import Named
 from catseg_hf.segmenting.photo_reading import read_photo
 
 
@@ -117,13 +118,14 @@ class SegmentedPhoto:
             column, row (`int`): In pixels of the picture that [`draw`] returns.
 
         Returns:
-            `int`, *optional*: `None` beside the photo, as on the legend.
+            `int`, *optional*: `None` beside the photo, as on the legend, and where others are.
         """
         height, width = self.segmentation.class_ids.shape
         column -= (max(width, MIN_WIDTH) - width) // 2
         if not (0 <= column < width and 0 <= row < height):
             return None
-        return int(self.segmentation.class_ids[row, column])
+        class_id = int(self.segmentation.class_ids[row, column])
+        return None if class_id == NO_CLASS else class_id
 
     def choices(self) -> tuple[list[tuple[str, int]], list[int]]:
         """What the toggles offer.
@@ -155,12 +157,13 @@ class PageModel:
         self.device = self.network.device
 
     @torch.inference_mode()
-    def segment(self, path: str | None, labels: Sequence[Label]) -> SegmentedPhoto:
+    def segment(self, path: str | None, labels: Sequence[Label], others: str | None = None) -> SegmentedPhoto:
         """Segments a photo.
 
         Args:
             path (`str`, *optional*): Of its file.
             labels (`Sequence[str | list[str]]`): The classes.
+            others (`str`, *optional*): As [`Segmenter`] takes it.
 
         Returns:
             [`SegmentedPhoto`]
@@ -174,18 +177,23 @@ class PageModel:
             photo = read_photo(path)
         except Exception as error:  # decoders raise errors of all kinds on damaged files
             raise ValueError(f"The photo cannot be read as a picture: {error or type(error).__name__}") from error
-        outputs = self.network(**self.processor(images=photo, text=labels, device=self.device))
+        segmenter = Segmenter(self.network, self.processor, labels, others=others)
+        prepared = segmenter.prepare([(Named(path), photo)])
+        outputs = segmenter.run(prepared)
 
         picture = photo.resize(_fitted(photo.size, SHOWN_SIZE), Image.Resampling.LANCZOS)
-        class_ids, scores = self.processor.post_process_best_classes(outputs, [(picture.height, picture.width)])[0]
+        class_ids, scores = self.processor.post_process_best_classes(
+            outputs, [(picture.height, picture.width)], num_labels=segmenter.num_labels
+        )[0]
         width, height = _fitted(photo.size, SCORES_SIZE)
-        class_scores = self.processor.post_process_class_scores(outputs, [(height, width)])[0]
-        segmentation = Segmentation(
-            Path(path).name, picture, labels, class_ids.cpu().numpy().astype(np.int16), scores.float().cpu().numpy()
-        )
+        class_scores = self.processor.post_process_class_scores(
+            outputs, [(height, width)], class_ids=range(segmenter.num_labels)
+        )[0]
+        ids = class_ids.cpu().numpy().astype(np.int16)
+        shown = segmenter.segmentation(Path(path).name, picture, ids, scores)
         # The raw scores of MMSegmentation's models have no limits.
         limits = None if self.processor.image_processor.score_function == "softmax" else (0.0, 1.0)
-        return SegmentedPhoto(segmentation, class_scores.half().cpu().numpy(), limits, (photo.height, photo.width))
+        return SegmentedPhoto(shown, class_scores.half().cpu().numpy(), limits, (photo.height, photo.width))
 
 
 def read_labels(text: str) -> list[Label]:

@@ -16,6 +16,7 @@ from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOption
 if TYPE_CHECKING:
     from catseg_hf.prompts_catseg import Label
 
+SWITCH_OFF = "With --others none, it gets every pixel."
 LOOK_FOR, RESULTS = "What to look for", "Results"
 
 # An `Enum`, since typer takes no lists of literals.
@@ -45,6 +46,15 @@ LabelsFile = Annotated[
         rich_help_panel=LOOK_FOR,
     ),
 ]
+Others = Annotated[
+    str | None,
+    typer.Option(
+        help="Classes that take part and are not shown, so that a label does not get what it does not name: own (those "
+        "that the model was trained on), the name of a vocabulary or a file as for --labels-file, 'road, sky', or none.",
+        show_default="own with a single label, none with several",
+        rich_help_panel=LOOK_FOR,
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Pixels whose best class scores less get no class.", rich_help_panel=LOOK_FOR),
@@ -52,7 +62,8 @@ Threshold = Annotated[
 Background = Annotated[
     str | None,
     typer.Option(
-        help="With --threshold: the class for those pixels, one of the labels or another.", rich_help_panel=LOOK_FOR
+        help="With --threshold or --others: the class for those pixels, one of the labels or another.",
+        rich_help_panel=LOOK_FOR,
     ),
 ]
 Model = Annotated[str, typer.Option(help=MODEL_HELP, rich_help_panel=LOOK_FOR)]
@@ -120,6 +131,7 @@ def segment(
     labels: Labels = None,
     labels_file: LabelsFile = None,
     model: Model = Job.model,
+    others: Others = None,
     threshold: Threshold = None,
     background: Background = None,
     output: Output = None,
@@ -141,8 +153,8 @@ def segment(
 
     A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
-    if background is not None and threshold is None:
-        raise ValueError("--background is the class of the pixels below --threshold: give that too.")
+    if background is not None and threshold is None and others is None:
+        raise ValueError("--background is the class of the pixels below --threshold or of --others: give one too.")
     names = [name.value for name in dict.fromkeys(formats or [])] or [DEFAULT_FORMAT.name]
     job = Job(
         model=model,
@@ -150,6 +162,7 @@ def segment(
         dtype=dtype,
         compiles=compile,
         labels=read_labels(labels, labels_file),
+        others=others,
         threshold=threshold,
         background=background,
         formats=tuple(format for name in names for format in FORMATS if format.name == name),
@@ -162,6 +175,8 @@ def segment(
         videos=videos,
         cluster=cluster,
     )
+    if others is None and job.labels is not None and len(job.labels) == 1:
+        typer.echo(f"Only {labels or labels_file} is shown: all else goes to other classes. {SWITCH_OFF}", err=True)
     if engine == "ray":
         return _segment_on_ray(inputs, job, native)
     data_set = next((format.name for format in job.formats if format.is_data_set), None)

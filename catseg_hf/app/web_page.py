@@ -12,7 +12,9 @@ from PIL import Image
 import catseg_hf
 from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels
 from catseg_hf.formats import ANNOTATION_FORMATS, find_format
+from catseg_hf.others_catseg import OWN
 from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
+from catseg_hf.segmenting.only_named import NONE, others_by_default
 from catseg_hf.segmenting.photo_reading import MAX_BYTES
 
 
@@ -37,8 +39,8 @@ QUICK = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibili
 INTRODUCTION = """\
 # Segment a photo in your own words
 
-Type what to look for. Every pixel gets the best of your labels, so name what is around your subject as well. Commas
-separate labels; with semicolons between labels, commas separate synonyms: `cat, kitten; grass, lawn`.
+Type what to look for. A single label gets what it names; of several, every pixel gets the best. Commas separate labels;
+with semicolons between labels, commas separate synonyms: `cat, kitten; grass, lawn`.
 """
 TINY_INTRODUCTION = f"""
 The small model that comes with the package knows drawn shapes only: *{", ".join(SHAPES)}*; *{", ".join(PATTERNS)}*;
@@ -55,6 +57,8 @@ class _Request(NamedTuple):
 
     photo: gr.Image
     labels: gr.Textbox
+    only_these: gr.Checkbox
+    is_chosen: gr.State  # whether the visitor has switched it
     button: gr.Button
     example_chosen: Any | None  # an event that has filled in photo and labels
 
@@ -107,8 +111,14 @@ def _add_request(is_tiny: bool) -> _Request:
     photo.preprocess = lambda payload: None if payload is None else payload.path
     placeholder = f"striped red circle, something blue, {GROUND}" if is_tiny else "cat, grass, sky"
     labels = gr.Textbox(label="Labels", placeholder=placeholder, max_lines=4, max_length=MAX_LETTERS)
+    only_these = gr.Checkbox(
+        label="Only these", info="What is none of the labels stays uncoloured; on by itself with a single label"
+    )
+    is_chosen = gr.State(False)
+    only_these.input(lambda: True, None, is_chosen, **QUICK)
     button = gr.Button("Segment", variant="primary")
-    return _Request(photo, labels, button, _add_examples(photo, labels).success if is_tiny else None)
+    chosen = _add_examples(photo, labels).success if is_tiny else None
+    return _Request(photo, labels, only_these, is_chosen, button, chosen)
 
 
 def _add_examples(photo: gr.Image, labels: gr.Textbox) -> Any:
@@ -156,14 +166,16 @@ def _add_answer() -> _Answer:
 def _answer_requests(model: PageModel, request: _Request, answer: _Answer, result: gr.State) -> None:
     """Has the button, a return in the labels, and a chosen example segment the photo."""
 
-    def segment(path: str | None, text: str, threshold: float) -> tuple[Any, ...]:
+    def segment(path: str | None, text: str, only: bool, is_chosen: bool, threshold: float) -> tuple[Any, ...]:
         labels = read_labels(text)
+        others = others_by_default(labels, (OWN if only else NONE) if is_chosen else None)
         unknown = model.processor.unknown_words(labels)
-        result = model.segment(path, labels)
+        result = model.segment(path, labels, others)
         choices, found = result.choices()
         names = [(label, index) for index, label in enumerate(result.segmentation.names)]
         return (
             result,
+            others == OWN,
             gr.HTML(_unknown_words_notice(unknown), visible=bool(unknown)),
             result.draw(found, threshold),
             gr.CheckboxGroup(choices, value=found, visible=True),
@@ -176,8 +188,8 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
     for event in (request.button.click, request.labels.submit, *chosen):
         event(
             _shows_errors(segment),
-            [request.photo, request.labels, answer.threshold],
-            [result, answer.notice, answer.picture, answer.toggles, answer.choice, answer.scores]
+            [request.photo, request.labels, request.only_these, request.is_chosen, answer.threshold],
+            [result, request.only_these, answer.notice, answer.picture, answer.toggles, answer.choice, answer.scores]
             + [answer.format, answer.file],
             scroll_to_output=True,
             show_progress_on=answer.picture,

@@ -72,6 +72,7 @@ def segment_fleet(inputs: Sequence[str], job: Job) -> None:
     else:
         wanted = ("model", "dtype", "threshold", "background")
         made_with = {"labels": names, **{name: getattr(job, name) for name in wanted}}
+        made_with |= {} if job.others is None else {"others": job.others}
         results = data_set.data_set(job.output, made_with, job.skip_existing)
     counts = _Counts(job.output / PROBLEMS)
     with ray_session(job.cluster.address):

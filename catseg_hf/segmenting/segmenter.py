@@ -98,7 +98,7 @@ class Segmenter:
             )
         own_embeds = embed(None if labels is None else names)
         classes = with_others(names, own_embeds, found, embed(found.labels) if found.labels else None)
-        tell_of_others(classes, threshold)
+        self.classes = classes
         self.text_embeds, self.num_labels = classes.text_embeds, classes.num_labels
         self.others, self.left_out = classes.others, classes.left_out
         self.labels: list[Label] = names if labels is not None else list(model.config.id2label.values())
@@ -184,6 +184,7 @@ class Segmenter:
             ValueError: If an argument has a value that is not allowed.
             TypeError: If `images` is something else.
         """
+        self.tell()
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"`batch_size={batch_size}` must be at least 1, and `num_workers={num_workers}` 0.")
         if _is_one(images):
@@ -192,6 +193,10 @@ class Segmenter:
         if not isinstance(images, Iterable):
             raise TypeError(f"`images` must be a path, a URL, a picture, or several, got {type(images).__name__}.")
         return self._stream(images, batch_size, num_workers)
+
+    def tell(self) -> None:
+        """Logs, once, which others were left out, and that a single label without others gets every pixel."""
+        tell_of_others(self.classes, self.threshold)
 
     def _stream(self, images: Iterable[Picture], batch_size: int, num_workers: int) -> Iterator[Segmentation]:
         read = in_order(lambda item: name_and_picture(item[1], item[0]), enumerate(images), num_workers)

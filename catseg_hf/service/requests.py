@@ -18,10 +18,13 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from catseg_hf.formats import ANSWER_FORMATS
+from catseg_hf.others_catseg import OWN
 from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.segmenting.only_named import others_by_default
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.settings import ServiceSettings
 from catseg_hf.service.web_photos import fetch_photo
+from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
 
 # Of all that a request holds beside its photo.
@@ -44,11 +47,21 @@ class SegmentOptions(BaseModel):
             examples=["cat, grass", "person, man, woman; road"],
         ),
     ] = None
+    others: Annotated[
+        str | list[str | list[str]] | None,
+        Field(
+            description="Classes that compete and are not in the answer: `own`, those that the model has itself; the "
+            "name of a vocabulary, such as `coco_stuff_171`; labels, as for `labels`; or `none`. By default `own` with "
+            "a single label, and `none` with several.",
+            examples=["own", "road, sky"],
+        ),
+    ] = None
     threshold: Annotated[
         float | None, Field(ge=0, le=1, description="Least score that the best class of a pixel needs.")
     ] = None
     background: Annotated[
-        str | None, Field(description="A class for the pixels below the threshold; without it they have none.")
+        str | None,
+        Field(description="A class for the pixels below the threshold, and of others; without it they have none."),
     ] = None
     format: Annotated[
         Literal[ANSWERS],
@@ -63,6 +76,7 @@ class SegmentForm(SegmentOptions):
     """A request as a form; for the documentation."""
 
     labels: Annotated[str | None, SegmentOptions.model_fields["labels"]] = None
+    others: Annotated[str | None, SegmentOptions.model_fields["others"]] = None
     image: Annotated[bytes, Field(description=IMAGE_HELP, json_schema_extra={"format": "binary"})]
 
 
@@ -82,6 +96,7 @@ class SegmentRequest:
     Args:
         photo (`bytes`): The file.
         labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
+        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
         threshold (`float`, *optional*): Least score, from 0 to 1.
         background (`str`, *optional*): Class of pixels below it.
         format (`str`): Name of the format of the answer.
@@ -89,6 +104,7 @@ class SegmentRequest:
 
     photo: bytes
     labels: list[Label] | None
+    others: str | list[Label] | None
     threshold: float | None
     background: str | None
     format: str
@@ -115,10 +131,11 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     else:
         raise ServiceError(415, f"The body is {kind or 'of no type'}: send multipart/form-data or application/json.")
     labels = _checked_labels(options.labels, settings)
-    if options.background is not None and options.threshold is None:
-        raise ServiceError(422, "`background` names the pixels below `threshold`: give `threshold` too.")
+    others = _checked_others(options.others, labels, settings)
+    if options.background is not None and options.threshold is None and others is None:
+        raise ServiceError(422, "`background` names the pixels below `threshold` or of `others`: give one too.")
     check_photo(photo, settings)
-    return SegmentRequest(photo, labels, options.threshold, options.background, options.format)
+    return SegmentRequest(photo, labels, others, options.threshold, options.background, options.format)
 
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:
@@ -212,7 +229,17 @@ def _validated(kind: type[SegmentOptions], fields: dict[str, Any]) -> Any:
         raise ServiceError(422, f"`{name}`: {first['msg']}, got {str(first['input'])[:100]!r}.") from error
 
 
-def _checked_labels(labels: Any, settings: ServiceSettings) -> list[Label] | None:
+def _checked_others(others: Any, labels: list[Label] | None, settings: ServiceSettings) -> str | list[Label] | None:
+    """The others; never a string that could be the path of a file."""
+    others = others_by_default(labels, others)
+    if others in (None, [], OWN):
+        return others or None
+    if others in available_vocabularies():
+        others = load_vocabulary(others)
+    return _checked_labels(others, settings, "others")
+
+
+def _checked_labels(labels: Any, settings: ServiceSettings, argument: str = "labels") -> list[Label] | None:
     if labels is None:
         return None
     names = re.split("[,;]", labels) if isinstance(labels, str) else _flat(labels)
@@ -221,9 +248,9 @@ def _checked_labels(labels: Any, settings: ServiceSettings) -> list[Label] | Non
         ("letters", sum(map(len, names)), settings.max_letters),
     ):
         if number > limit:
-            raise ServiceError(422, f"The labels have {number} {what}, and the most are {limit}: leave some out.")
+            raise ServiceError(422, f"The {argument} have {number} {what}, and the most are {limit}: leave some out.")
     try:
-        return parse_labels(labels, "labels")
+        return parse_labels(labels, argument)
     except (TypeError, ValueError) as error:
         raise ServiceError(422, str(error)) from error
 

@@ -14,6 +14,7 @@ from PIL import Image
 from transformers.image_processing_utils import BatchFeature
 
 from catseg_hf.hub import find_model
+from catseg_hf.others_catseg import segment_with_others
 from catseg_hf.prompts_catseg import Label
 from catseg_hf.segmenting import Segmentation, Segmenter, load_model
 from catseg_hf.segmenting.loading import embed_labels
@@ -123,39 +124,45 @@ class ServedModel:
             geometry = {name: inputs.pop(name) for name in ("view_boxes", "resized_sizes") if name in inputs}
             image_embeds = self.network.get_image_embeds(**inputs)
             places = dict(zip(alike, range(len(alike)), strict=True))
-            for same in _grouped(alike, lambda index: vocabulary_key(waiting[index].request.labels)):
-                rows = [places[index] for index in same]
-                outputs = self.network(
+            for same in _grouped(alike, lambda index: _classes_key(waiting[index].request)):
+                rows, segmenter = [places[index] for index in same], segmenters[same[0]]
+                outputs = segment_with_others(
+                    self.network,
+                    segmenter.text_embeds,
+                    segmenter.num_labels,
                     image_embeds=tuple(each[rows] for each in image_embeds),
-                    text_embeds=segmenters[same[0]].text_embeds,
                     **{name: each[rows] for name, each in geometry.items()},
                 )
                 pictures = [waiting[index].picture for index in same]
                 sizes = [(picture.height, picture.width) for picture in pictures]
-                best = self.processor.post_process_best_classes(outputs, sizes)
+                best = self.processor.post_process_best_classes(outputs, sizes, num_labels=segmenter.num_labels)
                 for index, picture, (class_ids, scores) in zip(same, pictures, best, strict=True):
                     results[index] = segmenters[index].segmentation("", picture, class_ids.cpu().numpy(), scores)
         return list(results.values())
 
     def _segmenter(self, request: SegmentRequest) -> Segmenter | ServiceError:
+        if request.labels is None and self.network.config.vocabulary_digest is None:
+            return ServiceError(422, "This model has no classes of its own: send `labels`.")
         try:
             return Segmenter(
                 self.network,
                 self.processor,
                 request.labels,
+                others=request.others,
                 threshold=request.threshold,
                 background=request.background,
-                text_embeds=self.embeddings.get(request.labels),
+                embed=self.embeddings.get,
             )
         except ValueError as error:
             return ServiceError(422, str(error))
 
     def _embed(self, labels: list[Label] | None) -> torch.Tensor:
-        if labels is None:
-            if self.network.config.vocabulary_digest is None:
-                raise ValueError("This model has no classes of its own: send `labels`.")
-            return self.network.model.resolve_text_embeds()
         return embed_labels(self.network, self.processor, labels)
+
+
+def _classes_key(request: SegmentRequest) -> Hashable:
+    others = request.others if isinstance(request.others, str) else vocabulary_key(request.others)
+    return vocabulary_key(request.labels), others
 
 
 def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:

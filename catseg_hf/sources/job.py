@@ -25,6 +25,7 @@ class Job:
     Args:
         model, device, dtype (`str`), compiles (`bool`): As [`Segmenter.from_pretrained`] takes them.
         labels (`list[str | list[str]]`, *optional*): The classes; by default the model's own.
+        others (`str`, *optional*): As [`Segmenter`] takes it, or `"none"`; by default as [`others_by_default`] says.
         threshold (`float`, *optional*), background (`str`, *optional*): As [`Segmenter`] takes them.
         formats (`tuple[Format, ...]`): What to write.
         output (`Path`, *optional*): Where to: the file or folder of the first format, or the folder of several inputs.
@@ -40,6 +41,7 @@ class Job:
     dtype: str = "auto"
     compiles: bool = False
     labels: "list[Label] | None" = None
+    others: str | None = None
     threshold: float | None = None
     background: str | None = None
     formats: tuple[Format, ...] = (DEFAULT_FORMAT,)
@@ -62,17 +64,22 @@ class Job:
             ValueError: If there is no such model or device, or the labels cannot be used.
         """
         from catseg_hf.segmenting import Segmenter
+        from catseg_hf.segmenting.only_named import NONE, others_by_default
 
-        return Segmenter.from_pretrained(
+        segmenter = Segmenter.from_pretrained(
             self.model,
             self.labels,
             device=self.device,
             dtype=self.dtype,
             compiles=self.compiles,
+            others=others_by_default(self.labels, self.others),
             threshold=self.threshold,
             background=self.background,
             need_scores=any(format.needs_scores for format in self.formats),
         )
+        if self.others != NONE:
+            segmenter.tell()
+        return segmenter
 
 
 __all__ = ["DEFAULT_FOLDER", "Job"]
