@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from itertools import dropwhile
 from types import ModuleType
@@ -40,8 +39,8 @@ def register_model() -> None:
     PIPELINE_REGISTRY.supported_tasks["image-segmentation"]["impl"] = CatSegImageSegmentationPipeline
 
 
-class AfterImport(MetaPathFinder):
-    """Calls a function once: when a library has been imported, and no module of a package is half done.
+class AfterImport:
+    """A finder that calls a function once: when a library is imported, and no module of a package is half done.
 
     Args:
         library (`str`): The name of the library.
