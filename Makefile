@@ -44,7 +44,7 @@ test: .venv/installed-all
 # other. torchao is kept apart, since beside a CPU build of torch it complains at each loading of a model.
 test-slow: .venv/installed-all
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not ray"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/fleet tests/service
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/fleet tests/service tests/test_ray_session.py
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/int8 $(BIN)/python -m pytest tests/test_tiny.py -k int8
 
 # The lowest versions that pyproject.toml allows, in an environment of their own (on Linux, 8 GB with the CUDA libraries).

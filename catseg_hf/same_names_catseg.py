@@ -27,13 +27,19 @@ SIBILANT = re.compile(r"(s|x|z|ch|sh|o)es$")
 # How data sets write what is left of a class, or that it is no object: COCO-Stuff's "wall-other" is a wall.
 REST = re.compile(r"-(other|stuff|merged)$")
 
+# "A cat" is a "cat".
+ARTICLES = ("a", "an", "the", "some", "any")
+# "Something red" is whatever is called red.
+ANYTHING = ("something", "anything", "everything")
+
 
 class SameNames:
     """Tells for labels whether another class means the same, or a kind of it.
 
     Names are compared cleaned, without capital letters, in singular and plural, and with the synonyms of the given
     vocabularies: "couch" is "sofa" where a vocabulary has both as names of one class. The last word of a name says what
-    kind of thing it is: a "dining table" is a kind of "table". In COCO-Stuff's "wall-brick" it is the first.
+    kind of thing it is: a "dining table" is a kind of "table". In COCO-Stuff's "wall-brick" it is the first. Of "something
+    red", all names with "red" in them are kinds.
 
     Args:
         labels (`Sequence[str | list[str]]`): The labels.
@@ -51,8 +57,12 @@ class SameNames:
         # To the first label that has such a name.
         self.same: dict[str, Label] = {}
         self.written: dict[str, Label] = {}
+        self.properties: list[tuple[set[str], Label]] = []
         for label in labels:
             for name in [label] if isinstance(label, str) else label:
+                first, *words = clean_text(name).lower().split() or [""]
+                if first in ANYTHING and words:
+                    self.properties.append(({*words}, label))
                 for spelling in spellings(name):
                     self.written.setdefault(spelling, label)
                     for each in (spelling, *synonyms.get(spelling, ())):
@@ -75,7 +85,8 @@ class SameNames:
                 for form in sorted(forms(name)):
                     if form in labels:
                         return labels[form]
-        return None
+        words = {word for name in names for word in clean_text(name).lower().replace("-", " ").split()}
+        return next((label for needed, label in self.properties if kinds_too and needed <= words), None)
 
 
 def spellings(name: str) -> set[str]:
@@ -104,7 +115,8 @@ def broader_names(name: str) -> set[str]:
 
 
 def _word_orders(name: str) -> list[list[str]]:
-    name = REST.sub("", clean_text(name).lower())
+    article, _, rest = clean_text(name).lower().partition(" ")
+    name = REST.sub("", rest if article in ARTICLES and rest else clean_text(name).lower())
     orders = [name.replace("-", " ").split()]
     first, hyphen, second = name.partition("-")
     if hyphen and " " not in name:

@@ -50,7 +50,7 @@ Others = Annotated[
     str | None,
     typer.Option(
         help="Classes that take part and are not shown, so that a label does not get what it does not name: own (those "
-        "that the model was trained on), the name of a vocabulary or a file as for --labels-file, 'road, sky', or none.",
+        "that the model was trained on), a vocabulary or file as for --labels-file, 'road, sky', or none.",
         show_default="own with a single label, none with several",
         rich_help_panel=LOOK_FOR,
     ),

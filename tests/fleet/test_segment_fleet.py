@@ -23,6 +23,7 @@ from datasets import Image as ImageFeature
 from pycocotools import mask as coco_masks
 
 from catseg_hf.scenes import draw_scene
+from tests.ray_processes import listening
 
 
 # Each starts several Rays, which takes a slow machine minutes.
@@ -85,6 +86,7 @@ def test_a_folder_gives_the_files_of_one_process_also_when_a_worker_is_killed(ph
         process = subprocess.Popen(command(*words), cwd=place, env=environment(), stdout=file, stderr=file, text=True)
         while len(contents(place / "fleet")) < 20 and process.poll() is None:
             time.sleep(0.05)
+        assert {address.ip for _, address in listening(process.pid)} == {"127.0.0.1"}
         victim = workers(process)[0]
         victim.kill()
         assert process.wait(600) == 1, log.read_text()

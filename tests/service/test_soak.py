@@ -54,7 +54,9 @@ def holdings(service: Service) -> dict[tuple[int, str], Holdings]:
             if title.startswith("ray::IDLE"):  # comes and goes
                 continue
             with process.oneshot():
-                found[process.pid, title[:60]] = Holdings(
+                # Of a process of Ray, without what it does at the moment.
+                name = title.partition(".")[0] if title.startswith("ray::") else title
+                found[process.pid, name[:60].strip()] = Holdings(
                     process.memory_info().rss / 2**20,
                     process.num_fds(),
                     process.num_threads(),
