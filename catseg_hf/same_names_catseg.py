@@ -38,8 +38,8 @@ class SameNames:
 
     Names are compared cleaned, without capital letters, in singular and plural, and with the synonyms of the given
     vocabularies: "couch" is "sofa" where a vocabulary has both as names of one class. The last word of a name says what
-    kind of thing it is: a "dining table" is a kind of "table". In COCO-Stuff's "wall-brick" it is the first. Of "something
-    red", all names with "red" in them are kinds.
+    kind of thing it is: a "dining table" is a kind of "table". In COCO-Stuff's "wall-brick" it is the first. Of
+    "something red", all names with "red" in them are kinds.
 
     Args:
         labels (`Sequence[str | list[str]]`): The labels.
