@@ -164,7 +164,10 @@ def test_others_take_part_and_are_not_reported(segmenter: Segmenter, picture: Im
     rest = segmenter.with_labels(["star"], others=["moon", GROUND], background="rest")(picture)
     np.testing.assert_array_equal(rest.class_ids, np.where(one.class_ids == 0, 0, 1))
     assert rest.names == ["star", "rest"]
-    assert len(segmenter.with_labels(["star"], others="own").others) == 60
+    own = segmenter.with_labels(["star"], others="own")
+    vocabulary = list(segmenter.model.config.id2label.values())
+    assert {*own.others, *own.left_out} == {*vocabulary}
+    assert "star" in own.left_out.values() and GROUND in own.others
     alone = segmenter.with_labels(["star"])(picture)
     assert (alone.class_ids == 0).all()
 
