@@ -107,5 +107,5 @@ def test_help_shows_panels_and_first_what_most_people_need() -> None:
         *("--labels", "--labels-file", "--model", "--others", "--threshold", "--background"),
         *("--output", "--format", "--skip-existing", "--device"),
     ]
-    places = [shown.index(f" {option} ") for option in options[1:]]
+    places = [shown.index(f"│ {option} ") for option in options[1:]]
     assert places == sorted(places)

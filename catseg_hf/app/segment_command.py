@@ -153,7 +153,10 @@ def segment(
 
     A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
-    if background is not None and threshold is None and others is None:
+    from catseg_hf.segmenting.only_named import others_by_default
+
+    classes = read_labels(labels, labels_file)
+    if background is not None and threshold is None and others_by_default(classes, others) is None:
         raise ValueError("--background is the class of the pixels below --threshold or of --others: give one too.")
     names = [name.value for name in dict.fromkeys(formats or [])] or [DEFAULT_FORMAT.name]
     job = Job(
@@ -161,7 +164,7 @@ def segment(
         device=device,
         dtype=dtype,
         compiles=compile,
-        labels=read_labels(labels, labels_file),
+        labels=classes,
         others=others,
         threshold=threshold,
         background=background,
@@ -175,7 +178,7 @@ def segment(
         videos=videos,
         cluster=cluster,
     )
-    if others is None and job.labels is not None and len(job.labels) == 1:
+    if others is None and classes is not None and len(classes) == 1:
         typer.echo(f"Only {labels or labels_file} is shown: all else goes to other classes. {SWITCH_OFF}", err=True)
     if engine == "ray":
         return _segment_on_ray(inputs, job, native)
