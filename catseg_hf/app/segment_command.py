@@ -16,7 +16,6 @@ from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOption
 if TYPE_CHECKING:
     from catseg_hf.prompts_catseg import Label
 
-SWITCH_OFF = "With --others none, it gets every pixel."
 LOOK_FOR, RESULTS = "What to look for", "Results"
 
 # An `Enum`, since typer takes no lists of literals.
@@ -175,8 +174,6 @@ def segment(
         videos=videos,
         cluster=cluster,
     )
-    if others is None and job.labels is not None and len(job.labels) == 1:
-        typer.echo(f"Only {labels or labels_file} is shown: all else goes to other classes. {SWITCH_OFF}", err=True)
     if engine == "ray":
         return _segment_on_ray(inputs, job, native)
     data_set = next((format.name for format in job.formats if format.is_data_set), None)
