@@ -157,14 +157,15 @@ def with_others(
 
 
 def tell_of_others(classes: LabelsWithOthers, threshold: float | None = None) -> None:
-    """Logs, once for the same classes, which others were left out, and that a label alone takes the whole image.
+    """Logs, once for the same classes, which others of another name were left out, and that a label alone takes all.
 
     Args:
         classes ([`LabelsWithOthers`]): Labels and others.
         threshold (`float`, *optional*): The least score of a label, which also leaves pixels without a class.
     """
-    if classes.left_out:
-        shown = ", ".join(f"{other!r} ({label})" for other, label in classes.left_out.items())
+    renamed = {other: label for other, label in classes.left_out.items() if other.lower() != label.lower()}
+    if renamed:
+        shown = ", ".join(f"{other!r} ({label})" for other, label in renamed.items())
         logger.warning_once(f"Left out of the others, as they mean the same as a label: {shown}.")
     if classes.num_labels == 1 and not classes.others and threshold is None:
         logger.warning_once(

@@ -328,6 +328,7 @@ def test_what_is_said(logged: pytest.LogCaptureFixture) -> None:
     tell_of_others(join(["cat"], ["dog"], written=True))
     tell_of_others(join(["cat"], []), threshold=0.3)
     tell_of_others(join(["cat", "dog"], []))
+    tell_of_others(join(["cat", "dog"], ["Cat", "sky"]))
     assert logged.messages == []
     for _ in range(2):
         tell_of_others(join(["couch"], ["sofa", "cat"]))
