@@ -351,6 +351,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
     assert set(content["multipart/form-data"]["schema"]["properties"]) == {
         "image",
         "labels",
+        "others",
         "threshold",
         "background",
         "format",
