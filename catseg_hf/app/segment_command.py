@@ -16,7 +16,6 @@ from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOption
 if TYPE_CHECKING:
     from catseg_hf.prompts_catseg import Label
 
-SWITCH_OFF = "With --others none, it gets every pixel."
 LOOK_FOR, RESULTS = "What to look for", "Results"
 
 # An `Enum`, since typer takes no lists of literals.
@@ -178,8 +177,6 @@ def segment(
         videos=videos,
         cluster=cluster,
     )
-    if others is None and classes is not None and len(classes) == 1:
-        typer.echo(f"Only {labels or labels_file} is shown: all else goes to other classes. {SWITCH_OFF}", err=True)
     if engine == "ray":
         return _segment_on_ray(inputs, job, native)
     data_set = next((format.name for format in job.formats if format.is_data_set), None)

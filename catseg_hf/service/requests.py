@@ -96,18 +96,18 @@ class SegmentRequest:
     Args:
         photo (`bytes`): The file.
         labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
-        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
         threshold (`float`, *optional*): Least score, from 0 to 1.
         background (`str`, *optional*): Class of pixels below it.
         format (`str`): Name of the format of the answer.
+        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
     """
 
     photo: bytes
     labels: list[Label] | None
-    others: str | list[Label] | None
     threshold: float | None
     background: str | None
     format: str
+    others: str | list[Label] | None = None
 
 
 async def read_request(request: Request, settings: ServiceSettings) -> SegmentRequest:
@@ -133,9 +133,9 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     labels = _checked_labels(options.labels, settings)
     others = _checked_others(options.others, labels, settings)
     if options.background is not None and options.threshold is None and others is None:
-        raise ServiceError(422, "`background` names the pixels below `threshold` or of `others`: give one too.")
+        raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
-    return SegmentRequest(photo, labels, others, options.threshold, options.background, options.format)
+    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others)
 
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:

@@ -194,7 +194,7 @@ def test_a_single_label_gets_what_it_names(
         ({"threshold": "2"}, 422, "`threshold`"),
         ({"threshold": "half"}, 422, "`threshold`"),
         ({"threshold": "nan"}, 422, "`threshold`"),
-        ({"background": "sky"}, 422, "below `threshold` or of `others`: give one too"),
+        ({"background": "sky"}, 422, "and of `others`: give one too"),
         ({"others": "moon, moon"}, 422, "Labels 1 and 2 are the same"),
         ({"others": ", ".join(map(str, range(257)))}, 422, "The others have 257 names, and the most are 256"),
         ({"others": "ade20k_847"}, 422, "The others have 1281 names, and the most are 256"),

@@ -31,7 +31,7 @@ def model() -> ServedModel:
 def request(seed: int, labels: list[Label] | None, size: int = 128) -> SegmentRequest:
     file = BytesIO()
     draw_scene(seed, size).image.save(file, format="PNG")
-    return SegmentRequest(file.getvalue(), labels, None, None, None, "json")
+    return SegmentRequest(file.getvalue(), labels, None, None, "json")
 
 
 def prepared(model: ServedModel, count: int) -> list[PreparedRequest]:
@@ -74,9 +74,7 @@ def test_answers_come_in_the_order_of_the_requests(model: ServedModel) -> None:
     for index, picture in enumerate(pictures):
         file = BytesIO()
         picture.save(file, format="PNG")
-        waiting.append(
-            model.prepare(SegmentRequest(file.getvalue(), [f"star {index}", "ground"], None, None, None, "json"))
-        )
+        waiting.append(model.prepare(SegmentRequest(file.getvalue(), [f"star {index}", "ground"], None, None, "json")))
     assert len({each.inputs["pixel_values"].shape for each in waiting}) == 2
     results = model.segment(waiting)
     assert [result.picture.size for result in results] == [picture.size for picture in pictures]
@@ -85,7 +83,7 @@ def test_answers_come_in_the_order_of_the_requests(model: ServedModel) -> None:
 
 def test_each_has_its_own_threshold(model: ServedModel) -> None:
     plain = request(0, ["star", "ground"])
-    strict = SegmentRequest(plain.photo, plain.labels, None, 1.0, "nothing", "json")
+    strict = SegmentRequest(plain.photo, plain.labels, 1.0, "nothing", "json")
     first, second, third = model.segment([model.prepare(each) for each in (plain, strict, plain)])
     assert second.names == ["star", "ground", "nothing"]
     assert ((second.class_ids == 2) == (first.scores < 1)).all() and (second.class_ids == 2).any()

@@ -65,8 +65,7 @@ def test_nobody_gets_the_answer_of_another(service: Service) -> None:
     # As each would be computed alone, by another process.
     model = ServedModel(ServiceSettings(model="tiny"))
     requests = [
-        SegmentRequest(photo, labels, None, None, None, "json")
-        for photo, labels in zip(photos, vocabularies, strict=True)
+        SegmentRequest(photo, labels, None, None, "json") for photo, labels in zip(photos, vocabularies, strict=True)
     ]
     answer = find_format("json").answer
     expected = [answer(model.segment([model.prepare(request)])[0], "tiny") for request in requests]
