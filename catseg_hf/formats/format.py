@@ -135,21 +135,21 @@ class Format(Output):
         return hash(type(self))
 
     def write(self, result: "Segmentation", path: Path) -> None:
-        """Writes a photo, whole or not at all; parents of the path are made, and what is there is replaced."""
+        """Writes `result` to `path`, whole or not at all; parents are made, and what is there is replaced."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as unfinished:
             self.save(result, unfinished)
 
     def save(self, result: "Segmentation", path: Path) -> None:
-        """Writes a photo to a path where nothing is."""
+        """Writes `result` to `path`, where nothing is."""
         raise NotImplementedError
 
     def answer(self, result: "Segmentation", model: str) -> bytes:
-        """The answer of a service whose model is called so, of the format's media type."""
+        """`result` as the answer of a service whose model is called `model`, of the format's media type."""
         raise NotImplementedError
 
     def row(self, result: "Segmentation") -> dict[str, Any]:
-        """A photo as a row of a data set."""
+        """`result` as a row of a data set."""
         raise NotImplementedError
 
     def data_set(self, folder: Path, description: dict[str, Any], goes_on: bool) -> Any:
@@ -173,7 +173,7 @@ class AnnotationFormat(Format):
     own_options: ClassVar[tuple[str, ...]] = ()
 
     def check_options(self, options: AnnotationOptions) -> None:
-        """Refuses, with a `ValueError`, shapes that the format cannot hold."""
+        """Refuses, with a `ValueError`, `options` that ask for what the format cannot hold."""
         if (options.shapes, options.each) not in self.holds:
             possible = " or ".join(f"{shapes} of each {each}" for shapes, each in sorted(self.holds))
             raise ValueError(
@@ -181,7 +181,7 @@ class AnnotationFormat(Format):
             )
 
     def place(self, folder: Path) -> Path:
-        """The folder, in one of results, that has a file for each photo."""
+        """The folder, in the `folder` of results, that has a file for each photo."""
         return folder if self.folder_file is None else folder / PIECES / self.name
 
     def target(self, folder: Path, stem: Path) -> Path:
@@ -198,27 +198,27 @@ class AnnotationFormat(Format):
         return path if folder is None or self.folder_file is None else folder / self.folder_file
 
     def home(self, path: Path) -> Path:
-        """What files that describe the classes of a single photo, whose target this is, lie beside or in."""
+        """What files that describe the classes of a single photo, whose target is `path`, lie beside or in."""
         return path
 
     def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
-        """Where a tool finds a photo: its name in the command, in its folder, where annotations go, `image_url`."""
+        """Where a tool finds a photo: `name` in the command, `file_name` in its folder; or from `target`, `image_url`."""
         return file_name
 
     def text(self, photo: "AnnotatedPhoto", address: str) -> str:
-        """A photo as text, with the result of `address`."""
+        """`photo` as text, with `address`, the result of the method of that name."""
         raise NotImplementedError
 
     def merge(self, pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-        """Writes pieces, files of what `text` returns, as one file, with one photo at a time in memory."""
+        """Writes `pieces`, files of what `text` returns for classes called `names`, as one `file`; one at a time."""
         raise NotImplementedError
 
     def class_files(self, path: Path, names: Sequence[str], shapes: str) -> dict[Path, str]:
-        """Files that describe the classes, by the path of the annotations or of the folder that the format is."""
+        """Files that describe classes called `names` for `shapes`, by their paths; see `home` for `path`."""
         return {}
 
     def files(self, photo: "AnnotatedPhoto", address: str) -> dict[Path, str]:
-        """All files of a single photo, by their paths."""
+        """All files of `photo`, a single one, by their paths; see `text` for `address`."""
         output = Path(self.default_output if self.contents is None else "")
         described = self.class_files(output, photo.names, photo.options.shapes)
         return {self.single_target(output, Path(photo.stem)): self.text(photo, address), **described}

@@ -205,12 +205,12 @@ class Segmenter:
             yield result
 
     def prepare(self, photos: Sequence[tuple[HasName, Image.Image]]) -> PreparedPhotos:
-        """Makes the model's inputs of photos with their pictures, RGB, on its device."""
+        """Makes the model's inputs of `photos` with their pictures, RGB, on its device."""
         pictures = [picture for _, picture in photos]
         return PreparedPhotos(photos, self.processor(images=pictures, device=self.model.device))
 
     def finish(self, prepared: PreparedPhotos) -> list[Segmentation]:
-        """Segments photos together; see `decide` and `segmentations`."""
+        """Segments `prepared` photos together; see `decide` and `segmentations`."""
         return self.segmentations(prepared, self.decide(prepared))
 
     @torch.inference_mode()

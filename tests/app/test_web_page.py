@@ -416,10 +416,10 @@ def test_files_of_the_server_stay_there(address: str, tmp_path: Path) -> None:
     client = httpx.Client(base_url=f"{address}gradio_api/", trust_env=False, timeout=TIMEOUT / 1000)
     (uploaded,) = client.post("upload", files={"files": ("a.png", secret.read_bytes())}).json()
     functions = httpx.get(f"{address}config", trust_env=False).json()["dependencies"]
-    segment = next(function["id"] for function in functions if len(function["outputs"]) == 8)
+    segment = next(function["id"] for function in functions if len(function["outputs"]) == 9)
     results = []
     for path in (uploaded, str(secret)):
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "red, ground", 0]
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "red, ground", False, None, 0]
         client.post("queue/join", json={"data": data, "fn_index": segment, "session_hash": "a"}).raise_for_status()
         with client.stream("GET", "queue/data", params={"session_hash": "a"}) as stream:
             messages = [json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line]
