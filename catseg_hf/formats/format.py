@@ -202,7 +202,7 @@ class AnnotationFormat(Format):
         return path
 
     def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
-        """Where a tool finds a photo: `name` in the command, `file_name` in its folder; or from `target`, `image_url`."""
+        """Where a tool finds a photo, by `name` in the command, `file_name` in its folder, `target`, or `image_url`."""
         return file_name
 
     def text(self, photo: "AnnotatedPhoto", address: str) -> str:
