@@ -43,7 +43,7 @@ def _video(name: str) -> FileKind:
 
 
 HEIC = _photo("HEIC", '`pip install "catseg-hf[heif]"`, or save it as JPEG or PNG')
-AVIF, TIFF, WEBP = _photo("AVIF"), _photo("TIFF"), _photo("WebP")
+AVIF, TIFF, WEBP, PHOTOSHOP = _photo("AVIF"), _photo("TIFF"), _photo("WebP"), _photo("Photoshop")
 JPEG_XL, CANON, MP4, MPEG = _picture("JPEG XL"), _raw("Canon raw"), _video("MP4"), _video("MPEG")
 QUICKTIME, MATROSKA, OGG = _video("QuickTime"), _video("Matroska"), _video("Ogg")
 TRANSPORT_STREAM = _video("MPEG transport stream")
@@ -57,7 +57,7 @@ SIGNATURES = (
     (b"\xff\x4f\xff\x51", _photo("JPEG 2000")),
     (b"\xff\x0a", JPEG_XL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
-    (b"8BPS", _picture("Photoshop")),
+    (b"8BPS", PHOTOSHOP),
     (b"gimp xcf", _picture("GIMP")),
     (b"II\xbc\x01", _picture("JPEG XR")),
     (b"v/1\x01", _picture("OpenEXR")),
@@ -101,7 +101,7 @@ ENDINGS = RAW_ENDINGS | {
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), _photo("PPM")),
     **dict.fromkeys((".jp2", ".j2k"), _photo("JPEG 2000")),
     **dict.fromkeys((".heic", ".heif", ".hif"), HEIC),
-    **dict.fromkeys((".psd", ".psb"), _picture("Photoshop")),
+    **dict.fromkeys((".psd", ".psb"), PHOTOSHOP),
     **dict.fromkeys((".mp4", ".m4v"), MP4),
     **dict.fromkeys((".mov", ".qt"), QUICKTIME),
     **dict.fromkeys((".mpg", ".mpeg", ".m2v", ".vob"), MPEG),

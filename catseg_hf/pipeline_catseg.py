@@ -15,6 +15,7 @@ from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
 from .image_processing_catseg import CatSegImageProcessor
+from .image_reading_catseg import open_picture
 from .others_catseg import (
     LabelsWithOthers,
     Others,
@@ -269,7 +270,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         """
         image = os.fspath(image) if isinstance(image, os.PathLike) else image
         if isinstance(image, str) and os.path.isfile(image):
-            image = Image.open(image)  # decoded by the image processor, which also knows transparency and 16 bits
+            image = open_picture(image)  # decoded by the image processor, which also knows transparency and 16 bits
         elif not isinstance(image, Image.Image):
             image = load_image(image, timeout=timeout)
         height, width = image.height, image.width

@@ -2,6 +2,7 @@
 """Videos, read frame by frame with PyAV, as they are shown."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -11,12 +12,14 @@ from catseg_hf.formats.video_writer import VideoWriter, load_av
 
 # A video that ends so many seconds before its time is cut off.
 MISSING_SECONDS = 1.0
+# Pixels that are so many times as wide as high, or the other way round, are a mistake of the file.
+MAX_PIXEL_RATIO = 8
 
 
 class Frame(NamedTuple):
     """A frame as it is shown."""
 
-    picture: Image.Image  # RGB, upright
+    picture: Image.Image  # RGB, upright, with square pixels
     pts: int  # its time, in units of the video's time base
     seconds: float
 
@@ -48,6 +51,7 @@ class VideoReader:
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
         self.damages: list[str] = []
+        self._pixel_ratio = self._width_of_pixels()
         self._end = 0.0  # of pictures and sound, in seconds
         duration, rate = self._duration(), self.stream.average_rate
         self.num_frames = self.stream.frames or (round(duration * rate) if duration and rate else None)
@@ -89,6 +93,10 @@ class VideoReader:
                     continue
                 last = frame.pts
                 picture = frame.to_image()
+                if self._pixel_ratio != 1:
+                    # As players do, which keep the height.
+                    size = max(1, round(picture.width * self._pixel_ratio)), picture.height
+                    picture = picture.resize(size, Image.Resampling.BICUBIC)
                 if frame.rotation:
                     picture = picture.rotate(frame.rotation, expand=True)
                 yield Frame(picture, frame.pts, float(frame.pts * self.stream.time_base))
@@ -111,6 +119,14 @@ class VideoReader:
                 yield packet
         except self._av.error.FFmpegError as error:
             self.damages.append(f"it is damaged and ends early: {error.strerror}.")
+
+    def _width_of_pixels(self) -> Fraction:
+        """How many times as wide as high pixels are shown."""
+        ratio = self.stream.sample_aspect_ratio or Fraction(1)
+        if 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+            return ratio
+        self.damages.append(f"its pixels are said to be {ratio} times as wide as high, and were taken for square.")
+        return Fraction(1)
 
     def _duration(self) -> float | None:
         if self.stream.duration:
