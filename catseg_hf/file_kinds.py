@@ -46,6 +46,7 @@ HEIC = _photo("HEIC", '`pip install "catseg-hf[heif]"`, or save it as JPEG or PN
 AVIF, TIFF, WEBP, PHOTOSHOP = _photo("AVIF"), _photo("TIFF"), _photo("WebP"), _photo("Photoshop")
 JPEG_XL, CANON, MP4, MPEG = _picture("JPEG XL"), _raw("Canon raw"), _video("MP4"), _video("MPEG")
 QUICKTIME, MATROSKA, OGG = _video("QuickTime"), _video("Matroska"), _video("Ogg")
+H264, H265 = _video("H.264"), _video("H.265")
 TRANSPORT_STREAM = _video("MPEG transport stream")
 
 SIGNATURES = (
@@ -72,6 +73,11 @@ SIGNATURES = (
     (b"FLV\x01", _video("Flash video")),
     (b"\0\0\x01\xba", MPEG),
     (b"\0\0\x01\xb3", MPEG),
+    # As recorders of cameras write them, without a container: parameters of a sequence, or a mark before them.
+    (b"\0\0\0\x01\x67", H264),
+    (b"\0\0\0\x01\x27", H264),
+    (b"\0\0\0\x01\x09", H264),
+    (b"\0\0\0\x01\x40\x01", H265),
 )
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Raw photos of most cameras begin as TIFF does: their endings tell them apart.
@@ -118,6 +124,8 @@ ENDINGS = RAW_ENDINGS | {
     ".exr": _picture("OpenEXR"),
     ".hdr": _picture("Radiance HDR"),
     ".svg": _picture("SVG"),
+    **dict.fromkeys((".264", ".h264"), H264),
+    **dict.fromkeys((".265", ".h265"), H265),
     ".mkv": MATROSKA,
     ".webm": _video("WebM"),
     ".avi": _video("AVI"),

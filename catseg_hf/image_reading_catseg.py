@@ -103,6 +103,14 @@ def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
     return image
 
 
+def orientation_of(image: PIL.Image.Image) -> int:
+    """How an image is stored, by its EXIF data, from 1 to 8; 1, which is upright, if these cannot be read."""
+    try:
+        return image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+    except SyntaxError:
+        return 1
+
+
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
     """Refuses images without pixels, or with more than are trusted."""
     if height < 1 or width < 1:
@@ -189,7 +197,7 @@ def read_image(
         with damage_named():
             image.load()
         # Upright RGB is taken as it is: Pillow would copy it twice, which takes a third as long as a resize.
-        if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+        if orientation_of(image) != 1:
             image = PIL.ImageOps.exif_transpose(image)
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
             transparent = image.getbands()[-1] in ("A", "a") or "transparency" in image.info

@@ -15,7 +15,7 @@ from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
 from .image_processing_catseg import CatSegImageProcessor
-from .image_reading_catseg import open_picture
+from .image_reading_catseg import open_picture, orientation_of
 from .others_catseg import (
     LabelsWithOthers,
     Others,
@@ -274,7 +274,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         elif not isinstance(image, Image.Image):
             image = load_image(image, timeout=timeout)
         height, width = image.height, image.width
-        if image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS:
+        if orientation_of(image) in QUARTER_TURNS:
             height, width = width, height
         # A process of a data loader has no GPU.
         device = self.device if get_worker_info() is None else "cpu"
