@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import get_worker_info
 from transformers import AutoImageProcessor, ImageSegmentationPipeline
