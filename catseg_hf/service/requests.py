@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from catseg_hf.formats import ANSWER_FORMATS
+from catseg_hf.image_reading_catseg import open_picture
 from catseg_hf.others_catseg import OWN
 from catseg_hf.prompts_catseg import Label, parse_labels
 from catseg_hf.segmenting.only_named import others_by_default
@@ -277,13 +278,15 @@ def check_photo(photo: bytes, settings: ServiceSettings) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(photo)) as picture:
+            with open_picture(BytesIO(photo)) as picture:
                 if picture.width * picture.height > settings.max_photo_pixels:
                     raise too_large
     except Image.DecompressionBombError as error:
         raise too_large from error
     except ServiceError:
         raise
+    except ImportError as error:
+        raise ServiceError(415, "`image` is HEIC, which this service does not read: send JPEG or PNG.") from error
     except Exception as error:  # decoders raise errors of all kinds on damaged files
         raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
 
