@@ -33,7 +33,7 @@ Annotations = Annotated[
     Path | None,
     typer.Option(
         help="Of --images: a folder of label files of the same names; or annotations: COCO's JSON, Label Studio's "
-        "export as JSON, CVAT's XML 1.1, or a YOLO segmentation folder."
+        "export as JSON, CVAT's XML 1.1, or a folder of YOLO's segmentation or of LabelMe."
     ),
 ]
 VocabularyName = Annotated[

@@ -152,7 +152,10 @@ def segment(
 
     A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
-    if background is not None and threshold is None and others is None:
+    from catseg_hf.segmenting.only_named import others_by_default
+
+    classes = read_labels(labels, labels_file)
+    if background is not None and threshold is None and others_by_default(classes, others) is None:
         raise ValueError("--background is the class of the pixels below --threshold or of --others: give one too.")
     names = [name.value for name in dict.fromkeys(formats or [])] or [DEFAULT_FORMAT.name]
     job = Job(
@@ -160,7 +163,7 @@ def segment(
         device=device,
         dtype=dtype,
         compiles=compile,
-        labels=read_labels(labels, labels_file),
+        labels=classes,
         others=others,
         threshold=threshold,
         background=background,

@@ -49,6 +49,9 @@ def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
             raise OSError(f"{name} {picture}")
         return name, picture
     name = getattr(image, "filename", "") or f"image-{number}"
+    if not isinstance(image, Image.Image) and getattr(image, "ndim", None) not in (2, 3):
+        kind = f"a {type(image).__name__}" if not hasattr(image, "shape") else f"of shape {tuple(image.shape)}"
+        raise TypeError(f"{name} is {kind}: give a path, a URL or a picture.")
     return name, Image.fromarray(read_image(image, None, True, MAX_PIXELS)[0])
 
 

@@ -134,7 +134,7 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     labels = _checked_labels(options.labels, settings)
     others = _checked_others(options.others, labels, settings)
     if options.background is not None and options.threshold is None and others is None:
-        raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give `threshold` too.")
+        raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
     return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others)
 
