@@ -19,14 +19,14 @@ from fastapi.testclient import TestClient
 from loopback_web import LoopbackWeb
 from pycocotools import mask as coco_mask
 
-from catseg_hf.formats import find_format
 from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
 from catseg_hf.service import web_photos
-from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.api import make_api
 from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.gate import Gate
 from catseg_hf.service.metrics import Metrics
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
@@ -44,7 +44,7 @@ class LocalBackend:
         (result,) = self.model.segment([self.model.prepare(request)])
         if isinstance(result, ServiceError):
             raise result
-        return find_format(request.format).answer(result, "tiny"), 1
+        return request.answer(result, "tiny"), 1
 
     async def describe(self) -> dict[str, Any]:
         return self.model.describe()
