@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -30,6 +30,8 @@ from catseg_hf.service.settings import ServiceSettings
 
 FORMAT = LabelStudio()
 KEPT_PROJECTS = 1024
+# Of a query, what can stay as it is.
+READABLE = "/:,;()'$"
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, 
         except ServiceError as error:
             # Of an error, Label Studio shows the status and the address, and of the body nothing: so it is sent to an
             # address that says why.
-            return RedirectResponse(f"refused?{urlencode({'status': error.status, 'why': error.message})}", 303)
+            return RedirectResponse(f"refused?status={error.status}&why={quote_plus(error.message, safe=READABLE)}", 303)
         except ClientDisconnect:
             return Response(status_code=CALLER_LEFT)
 
