@@ -189,7 +189,9 @@ def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, 
         except ServiceError as error:
             # Of an error, Label Studio shows the status and the address, and of the body nothing: so it is sent to an
             # address that says why.
-            return RedirectResponse(f"refused?status={error.status}&why={quote_plus(error.message, safe=READABLE)}", 303)
+            return RedirectResponse(
+                f"refused?status={error.status}&why={quote_plus(error.message, safe=READABLE)}", 303
+            )
         except ClientDisconnect:
             return Response(status_code=CALLER_LEFT)
 
