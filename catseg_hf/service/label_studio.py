@@ -189,9 +189,8 @@ def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, 
         except ServiceError as error:
             # Of an error, Label Studio shows the status and the address, and of the body nothing: so it is sent to an
             # address that says why.
-            return RedirectResponse(
-                f"refused?status={error.status}&why={quote_plus(error.message, safe=READABLE)}", 303
-            )
+            why = quote_plus(error.message, safe=READABLE)
+            return RedirectResponse(f"refused?status={error.status}&why={why}", 303)
         except ClientDisconnect:
             return Response(status_code=CALLER_LEFT)
 

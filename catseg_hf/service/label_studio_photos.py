@@ -112,7 +112,7 @@ class LabelStudioPhotos:
         async with session.post(f"{self.base}api/token/refresh", json={"refresh": token}) as response:
             if response.status != 200:
                 raise ServiceError(422, self._refused())
-            return f"Bearer {(await response.json())['access']}"
+            return f"Bearer {(await response.json(content_type=None)).get('access')}"
 
     def _refused(self) -> str:
         if self.token is None:
