@@ -93,7 +93,7 @@ def push(
     commit_message: Annotated[str | None, typer.Option(help="What the commit is called.")] = None,
     endpoint: Annotated[
         bool,
-        typer.Option("--endpoint", help="Add what a Hugging Face Inference Endpoint needs: its handler, the code."),
+        typer.Option("--endpoint", help="Add what a Hugging Face Inference Endpoint needs."),
     ] = False,
 ) -> None:
     """Upload a model with its processor, tokenizer and card to the Hub, in one commit.
