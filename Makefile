@@ -17,7 +17,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 # What annotations are read back with.
 ANNOTATION_TOOLS := label-studio-sdk supervision
 
-.PHONY: demo test test-slow test-floor test-torchvision quality style package clean
+.PHONY: demo test test-slow test-floor test-torchvision test-label-studio quality style package clean
 
 # A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
@@ -28,7 +28,7 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable ".[dev,train,eval,demo,export,annotate,geo,video,serve]" $(ANNOTATION_TOOLS)
+		--editable ".[dev,train,eval,demo,export,annotate,geo,heif,video,serve]" $(ANNOTATION_TOOLS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 
@@ -70,6 +70,16 @@ test-floor: .venv/floor/installed
 
 test-torchvision: .venv/torchvision/installed
 	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 -m "not slow" $(TORCHVISION_TESTS)
+
+# With Label Studio, which brings a web framework and pins of its own (1 GB): the service as its backend.
+.venv/label-studio/installed:
+	$(PYTHON) -m venv .venv/label-studio
+	.venv/label-studio/bin/python -m pip install --quiet label-studio==1.23.2
+	touch $@
+
+test-label-studio: .venv/installed-all .venv/label-studio/installed
+	OMP_NUM_THREADS=1 LABEL_STUDIO=$(CURDIR)/.venv/label-studio/bin/label-studio \
+		$(BIN)/python -m pytest tests/service/test_label_studio.py
 
 quality: .venv/installed
 	$(BIN)/ruff check .

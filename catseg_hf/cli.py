@@ -91,6 +91,10 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="If it is made: only for you.")] = False,
     revision: Annotated[str | None, typer.Option(help="A branch; made if it does not exist.")] = None,
     commit_message: Annotated[str | None, typer.Option(help="What the commit is called.")] = None,
+    endpoint: Annotated[
+        bool,
+        typer.Option("--endpoint", help="Add what a Hugging Face Inference Endpoint needs."),
+    ] = False,
 ) -> None:
     """Upload a model with its processor, tokenizer and card to the Hub, in one commit.
 
@@ -98,7 +102,7 @@ def push(
     """
     from catseg_hf.hub import push_folder
 
-    typer.echo(f"Pushed to {push_folder(folder, name, private, revision, commit_message)}")
+    typer.echo(f"Pushed to {push_folder(folder, name, private, revision, commit_message, endpoint=endpoint)}")
 
 
 @app.command()

@@ -78,7 +78,7 @@ class Options:
     dataset: str = option("coco_stuff_171", "with --data-root a benchmark, else what datasets.load_dataset takes")
     images: str | None = option(None, "folder of photos")
     labels: str | None = option(
-        None, "folder of labels, of YOLO or LabelMe; COCO JSON, Label Studio export, CVAT XML"
+        None, "folder of their labels, COCO JSON, Label Studio export, CVAT XML, YOLO or LabelMe folder"
     )
     eval_images: str | None = option(None, "folder of photos to evaluate on")
     eval_labels: str | None = option(None, "their labels, as for training")

@@ -495,7 +495,10 @@ def test_categories_of_one_name_are_one_class(one: Path, tmp_path: Path) -> None
         load_folder(one, written(tmp_path / "a.json", content))
 
 
-def test_images_that_are_missing_are_skipped_on_request(one: Path, tmp_path: Path) -> None:
+def test_images_that_are_missing_are_skipped_on_request(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     content = coco(SQUARE, SQUARE)
     content["images"].append({"id": 4, "file_name": "b.png", "height": 5, "width": 5})
     file = written(tmp_path / "a.json", content)

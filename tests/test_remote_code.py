@@ -211,6 +211,75 @@ def test_from_the_hub_with_transformers_alone(
     check(done, expected, receiver)
 
 
+ENDPOINT = """
+import base64, importlib.util, json, sys
+from io import BytesIO
+assert importlib.util.find_spec("catseg_hf") is None
+from huggingface_hub import snapshot_download
+folder = snapshot_download("me/endpoint")
+sys.path.insert(0, folder)
+import numpy as np
+from handler import EndpointHandler
+from PIL import Image
+
+handler = EndpointHandler(folder)
+photo = open({photo!r}, "rb").read()
+parameters = dict(candidate_labels={labels!r}, threshold=0.5, background_label="rest")
+inputs = [photo, base64.b64encode(photo).decode(), Image.open({photo!r})]
+answers = handler(json.loads(json.dumps(dict(inputs=[inputs[1]], parameters=parameters))))
+for each in inputs:
+    answers.append(handler(dict(inputs=each, parameters=parameters)))
+assert all(answer == answers[0] for answer in answers) and len(answers) == 4
+result = json.loads(json.dumps(answers[0]))
+masks = [Image.open(BytesIO(base64.b64decode(each["mask"]))) for each in result]
+np.savez("result.npz", *[np.asarray(mask) for mask in masks])
+refused = [
+    (dict(inputs="https://example.org/a.png"), "no base64"),
+    (dict(inputs={photo!r}), "no base64"),
+    (dict(inputs=b"GIF"), "no picture"),
+    (dict(), "NoneType"),
+    (dict(inputs=photo, parameters=dict(labels=["a"])), "no parameter 'labels'"),
+    (dict(inputs=photo, parameters=dict(candidate_labels=["a"], others="/etc/passwd")), "or a list of classes"),
+    (dict(inputs=photo, parameters=dict(candidate_labels=["a"], threshold=2)), "from 0 to 1"),
+]
+for data, message in refused:
+    try:
+        handler(data)
+        raise SystemExit(f"answered: {{data}}")
+    except ValueError as error:
+        assert message in str(error), error
+print([(each["label"], round(each["score"], 4)) for each in result])
+"""
+
+
+def test_an_endpoint_with_what_its_requirements_say(
+    hub: LoopbackHub, tiny_folder: Path, photo: Path, expected: list[dict[str, Any]], other_python: Path, tmp_path: Path
+) -> None:
+    online = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    command = "import sys\nfrom catseg_hf.cli import main\nsys.argv[1:] = {words}\nmain()"
+    sender, receiver = tmp_path / "sender", tmp_path / "receiver"
+    sender.mkdir(), receiver.mkdir()
+    environment = {**online, "HF_TOKEN": TOKEN, "PYTHONPATH": str(Path(catseg_hf.__file__).parents[1])}
+    words = ["push", str(tiny_folder), "me/endpoint", "--endpoint"]
+    done = run(Path(sys.executable), command.format(words=words), sender, **environment)
+    assert done.returncode == 0, done.stderr
+    files = hub.repositories["me/endpoint"].files()
+    assert files.keys() >= CODE | {"handler.py", "requirements.txt", "config.json", "model.safetensors"}
+    names = {Requirement(line).name for line in files["requirements.txt"].decode().splitlines()}
+    assert names == {"ftfy", "pillow", "torch", "transformers"}  # all of which but ftfy the other environment has
+    # The folder stays as it is, and the settings differ from its own in what names the code.
+    assert not {path.name for path in tiny_folder.iterdir()} & {"handler.py", "requirements.txt", *CODE}
+    for name in ("config.json", "processor_config.json"):
+        pushed, own = json.loads(files[name]), json.loads((tiny_folder / name).read_text())
+        for settings in (pushed, pushed.get("image_processor", {})):
+            settings.pop("auto_map", None)
+        pushed.pop("custom_pipelines", None)
+        assert pushed == own
+
+    code = ENDPOINT.format(photo=str(photo), labels=LABELS)
+    check(run(other_python, code, receiver, **online), expected, receiver)
+
+
 INSTALLED = """
 from transformers import AutoModelForSemanticSegmentation, AutoProcessor, pipeline
 from transformers.utils import logging

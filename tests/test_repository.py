@@ -34,6 +34,7 @@ from catseg_hf.cli import app as catseg_app
 from catseg_hf.conversion import command as convert_command
 from catseg_hf.conversion.download import PUBLISHED
 from catseg_hf.formats.coco import merge_coco, to_coco
+from catseg_hf.formats.label_studio import to_label_studio
 from catseg_hf.formats.shapes import annotate
 from examples import benchmark
 from tests import loopback_hub as hub
@@ -57,6 +58,7 @@ PAGES = [
         "video",
         "fleet",
         "serving",
+        "label_studio",
         "robustness",
     )
 ]
@@ -68,7 +70,16 @@ README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Commands that need the network, take hours, do not end or would run these tests again; further below, as much of them
 # as can be is tested.
-NOT_RUN = ("pip install ", "accelerate launch ", "make ", "catseg demo", "catseg serve", "docker ")
+NOT_RUN = (
+    "pip install ",
+    "accelerate launch ",
+    "make ",
+    "catseg demo",
+    "catseg serve",
+    "docker ",
+    "curl ",
+    "ML_BLOCK_",
+)
 PROGRAMS = ("accelerate", "catseg", "hf", "make", "pip", "python", "torchrun")
 # What `...` in a command stands for.
 ELLIPSES = {"accelerate": "--output runs/base", "torchrun": "--model catseg-base"}
@@ -350,6 +361,7 @@ def trainer(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     images.rename(folder / "photos")
     labels.rename(folder / "masks")
     write_coco(folder)
+    write_label_studio(folder)
     for split in ("train", "val"):
         write_mini_benchmark("coco_stuff_171", folder / "DATASETS", split=split)
     return folder
@@ -366,6 +378,18 @@ def write_coco(folder: Path) -> None:
     (folder / "dataset").mkdir()
     with open(folder / "dataset" / "annotations.json", "w") as file:
         merge_coco(pieces, names, file)
+
+
+def write_label_studio(folder: Path) -> None:
+    """The labels of the photos as an export of Label Studio as well."""
+    names = [label if isinstance(label, str) else label[0] for label in NAMES]
+    tasks = []
+    for number, mask in enumerate(sorted((folder / "masks").glob("*.png"))):
+        ids = np.asarray(Image.open(mask)).astype(int)
+        photo = annotate(mask.name, np.where(ids == 255, -1, ids), names)
+        (task,) = to_label_studio(photo, f"/data/upload/1/0123abcd-{mask.name}")
+        tasks.append({"id": number, "data": task["data"], "annotations": task["predictions"]})
+    (folder / "corrected.json").write_text(json.dumps(tasks))
 
 
 TRAINING_COMMANDS = [command for command in documented_commands() if command.startswith("accelerate launch ")]
@@ -440,7 +464,7 @@ def test_options_in_sentences_exist() -> None:
 def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
-    tests = {"test", "test-slow", "test-floor", "test-torchvision"}
+    tests = {"test", "test-slow", "test-floor", "test-torchvision", "test-label-studio"}
     assert named == {"demo", *tests, "quality", "style", "package"} <= make_targets()
 
 

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import quote
@@ -22,6 +23,21 @@ LOCAL_FILES = "/data/local-files/?d="
 TAGS = {"polygons": ("PolygonLabels", "polygonlabels"), "rle": ("BrushLabels", "brushlabels")}
 # Of the brush's run lengths: bits of a value, and the four numbers of bits that a length can have.
 WORD_BITS, LENGTH_BITS = 8, (3, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class ResultTags:
+    """What the regions of a labelling interface are called, and belong to.
+
+    Args:
+        from_name (`str`, *optional*, defaults to `"label"`): Name of the tag with the labels.
+        to_name (`str`, *optional*, defaults to `"image"`): Name of the tag with the image.
+        names (`Sequence[str]`, *optional*): The labels in class-id order; by default what the classes are called.
+    """
+
+    from_name: str = "label"
+    to_name: str = "image"
+    names: Sequence[str] | None = None
 
 
 class LabelStudio(AnnotationFormat):
@@ -73,13 +89,29 @@ def to_label_studio(photo: "AnnotatedPhoto", image: str) -> list[dict[str, Any]]
     Returns:
         `list[dict]`: The only task, for projects with the interface of [`label_studio_config`].
     """
-    results = []
+    prediction: dict[str, Any] = {"model_version": "catseg-hf", "result": to_results(photo)}
+    return [{"data": {"image": image}, "predictions": [prediction]}]
+
+
+def to_results(photo: "AnnotatedPhoto", tags: ResultTags | None = None) -> list[dict[str, Any]]:
+    """The annotations of a photo as regions of a prediction.
+
+    Args:
+        photo ([`AnnotatedPhoto`]): The photo.
+        tags ([`ResultTags`], *optional*): Of the labelling interface; by default of that of [`label_studio_config`].
+
+    Returns:
+        `list[dict]`
+    """
+    tags = ResultTags() if tags is None else tags
+    names = photo.names if tags.names is None else tags.names
+    results: list[dict[str, Any]] = []
     for annotation in photo.annotations:
-        for value in _values(annotation, photo):
+        for value in _values(annotation, photo, names[annotation.class_id]):
             result = {
                 "id": f"part-{len(results) + 1}",
-                "from_name": "label",
-                "to_name": "image",
+                "from_name": tags.from_name,
+                "to_name": tags.to_name,
                 "type": TAGS[photo.options.shapes][1],
                 "original_width": photo.width,
                 "original_height": photo.height,
@@ -87,15 +119,14 @@ def to_label_studio(photo: "AnnotatedPhoto", image: str) -> list[dict[str, Any]]
                 "value": value,
             }
             results.append(result if annotation.score is None else {**result, "score": round(annotation.score, 6)})
-    prediction: dict[str, Any] = {"model_version": "catseg-hf", "result": results}
-    return [{"data": {"image": image}, "predictions": [prediction]}]
+    return results
 
 
-def _values(annotation: "Annotation", photo: "AnnotatedPhoto") -> list[dict[str, Any]]:
+def _values(annotation: "Annotation", photo: "AnnotatedPhoto", name: str) -> list[dict[str, Any]]:
     import numpy as np
     from pycocotools import mask as coco_mask
 
-    labels = {TAGS[photo.options.shapes][1]: [photo.names[annotation.class_id]]}
+    labels = {TAGS[photo.options.shapes][1]: [name]}
     if photo.options.shapes == "rle":
         mask = coco_mask.decode(annotation.run_lengths(photo.height, photo.width))
         return [{"format": "rle", "rle": brush_run_lengths(mask), **labels}]
@@ -168,4 +199,4 @@ def merge_label_studio(paths: Iterable[Path], file: TextIO) -> None:
     file.write("\n]\n")
 
 
-__all__ = ["LabelStudio", "label_studio_config", "merge_label_studio", "to_label_studio"]
+__all__ = ["LabelStudio", "ResultTags", "label_studio_config", "merge_label_studio", "to_label_studio", "to_results"]

@@ -3,6 +3,7 @@
 
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
@@ -10,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from catseg_hf.cards import CARD_NAME, create_model_card
 from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.conversion.released import RELEASED_FILE
+from catseg_hf.hub.endpoint import HANDLER, REQUIREMENTS, save_endpoint_files
 from catseg_hf.hub.names import ADVICE, HUB_NAME, find_model
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -28,6 +30,8 @@ PUSHED_FILES = (
     "*_catseg.py",
     RELEASED_FILE,
     CARD_NAME,
+    HANDLER,
+    REQUIREMENTS,
 )
 
 
@@ -50,6 +54,7 @@ def push_folder(
     revision: str | None = None,
     commit_message: str | None = None,
     card: ModelCard | None = None,
+    endpoint: bool = False,
 ) -> str:
     """Uploads a model folder as it is: model, processor, tokenizer and card, in one commit.
 
@@ -63,6 +68,8 @@ def push_folder(
         revision (`str`, *optional*): A branch; made if it does not exist.
         commit_message (`str`, *optional*): What the commit is called.
         card (`huggingface_hub.ModelCard`, *optional*): Instead of the card in the folder, and of one on the Hub.
+        endpoint (`bool`, *optional*, defaults to `False`):
+            Whether to add what an Inference Endpoint needs: a handler, its requirements, and this package's code.
 
     Returns:
         `str`: Address of the commit.
@@ -80,21 +87,25 @@ def push_folder(
         processor = CatSegProcessor.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} holds no processor: save it there with `processor.save_pretrained`.") from error
-    files = files_to_push(folder)
-
     api = HfApi()
     repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
     if revision is not None:
         api.create_branch(repo_id, branch=revision, exist_ok=True)
-    if card is None and CARD_NAME not in files and not api.file_exists(repo_id, CARD_NAME, revision=revision):
-        with torch.device("meta"):
-            model = CatSegForSemanticSegmentation(config)
-        card = create_model_card(model, processor, name=repo_id)
-    operations = [CommitOperationAdd(name, path) for name, path in files.items() if card is None or name != CARD_NAME]
-    if card is not None:
-        operations.append(CommitOperationAdd(CARD_NAME, str(card).encode()))
-    message = commit_message or "Upload CAT-Seg with its processor and card"
-    return api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url
+    with TemporaryDirectory() as added:
+        if endpoint:
+            save_endpoint_files(config, processor, Path(added))
+        files = files_to_push(folder) | files_to_push(Path(added))
+        if card is None and CARD_NAME not in files and not api.file_exists(repo_id, CARD_NAME, revision=revision):
+            with torch.device("meta"):
+                model = CatSegForSemanticSegmentation(config)
+            card = create_model_card(model, processor, name=repo_id)
+        operations = [
+            CommitOperationAdd(name, path) for name, path in files.items() if card is None or name != CARD_NAME
+        ]
+        if card is not None:
+            operations.append(CommitOperationAdd(CARD_NAME, str(card).encode()))
+        message = commit_message or "Upload CAT-Seg with its processor and card"
+        return api.create_commit(repo_id, operations, commit_message=message, revision=revision).commit_url
 
 
 __all__ = ["push_folder"]

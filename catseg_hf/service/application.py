@@ -15,13 +15,13 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from catseg_hf.formats import find_format
 from catseg_hf.ray_session import LOOPBACK
 from catseg_hf.segmenting import Segmentation
-from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.api import make_api
 from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.gate import Gate
 from catseg_hf.service.metrics import Metrics
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import PreparedRequest, ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
@@ -78,7 +78,7 @@ class ModelReplica:
         result, together = await self.segment_together(prepared)
         if isinstance(result, ServiceError):
             return result
-        return await asyncio.to_thread(find_format(request.format).answer, result, self.description["name"]), together
+        return await asyncio.to_thread(request.answer, result, self.description["name"]), together
 
     @serve.batch
     async def segment_together(
@@ -204,7 +204,9 @@ def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
         ValueError: If one has a value that is not allowed.
     """
     settings = ServiceSettings(**settings) if isinstance(settings, dict) else settings
-    settings.api_keys()  # refused here, if they cannot be read, and not by a process that is started again and again
+    # Refused here, if they cannot be read, and not by a process that is started again and again.
+    settings.api_keys()
+    settings.label_studio_token()
     resources = ray.cluster_resources()
     has_gpu = settings.device == "auto" and resources.get("GPU", 0) >= settings.replicas or settings.device == "cuda"
     cores = int(resources.get("CPU", 1))

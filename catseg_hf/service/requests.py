@@ -4,27 +4,19 @@
 import base64
 import binascii
 import json
-import re
-import warnings
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from io import BytesIO
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from catseg_hf.formats import ANSWER_FORMATS
-from catseg_hf.others_catseg import OWN
-from catseg_hf.prompts_catseg import Label, parse_labels
-from catseg_hf.segmenting.only_named import others_by_default
 from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.segment_request import SegmentRequest, check_photo, checked_labels, checked_others
 from catseg_hf.service.settings import ServiceSettings
 from catseg_hf.service.web_photos import fetch_photo
-from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
 
 # Of all that a request holds beside its photo.
@@ -89,27 +81,6 @@ class SegmentJson(SegmentOptions):
     ] = None
 
 
-@dataclass(frozen=True)
-class SegmentRequest:
-    """A request that passed all checks but those that need a model.
-
-    Args:
-        photo (`bytes`): The file.
-        labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
-        threshold (`float`, *optional*): Least score, from 0 to 1.
-        background (`str`, *optional*): Class of pixels below it.
-        format (`str`): Name of the format of the answer.
-        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
-    """
-
-    photo: bytes
-    labels: list[Label] | None
-    threshold: float | None
-    background: str | None
-    format: str
-    others: str | list[Label] | None = None
-
-
 async def read_request(request: Request, settings: ServiceSettings) -> SegmentRequest:
     """Reads a request, and no more of it than is allowed.
 
@@ -130,8 +101,8 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
         photo, options = await _read_json(request, settings)
     else:
         raise ServiceError(415, f"The body is {kind or 'of no type'}: send multipart/form-data or application/json.")
-    labels = _checked_labels(options.labels, settings)
-    others = _checked_others(options.others, labels, settings)
+    labels = checked_labels(options.labels, settings)
+    others = checked_others(options.others, labels, settings)
     if options.background is not None and options.threshold is None and others is None:
         raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
@@ -192,12 +163,13 @@ async def _read_json(request: Request, settings: ServiceSettings) -> tuple[bytes
     return photo, options
 
 
-async def limited(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def limited(request: Request, limit: int, advice: str = "make the photo smaller") -> AsyncIterator[bytes]:
     """The body of a request, up to a limit.
 
     Args:
         request (`fastapi.Request`): The request.
         limit (`int`): Number of bytes.
+        advice (`str`, *optional*, defaults to `"make the photo smaller"`): What to do about more.
 
     Returns:
         An iterator over its parts.
@@ -205,7 +177,7 @@ async def limited(request: Request, limit: int) -> AsyncIterator[bytes]:
     Raises:
         ServiceError: If there are more; nothing more is read then, or nothing at all where the header says so.
     """
-    error = ServiceError(413, f"The request has more than {limit:,} bytes: make the photo smaller.")
+    error = ServiceError(413, f"The request has more than {limit:,} bytes: {advice}.")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limit:
         raise error
@@ -229,63 +201,4 @@ def _validated(kind: type[SegmentOptions], fields: dict[str, Any]) -> Any:
         raise ServiceError(422, f"`{name}`: {first['msg']}, got {str(first['input'])[:100]!r}.") from error
 
 
-def _checked_others(others: Any, labels: list[Label] | None, settings: ServiceSettings) -> str | list[Label] | None:
-    """The others; never a string that could be the path of a file."""
-    others = others_by_default(labels, others)
-    if others in (None, [], OWN):
-        return others or None
-    if others in available_vocabularies():
-        others = load_vocabulary(others)
-    return _checked_labels(others, settings, "others")
-
-
-def _checked_labels(labels: Any, settings: ServiceSettings, argument: str = "labels") -> list[Label] | None:
-    if labels is None:
-        return None
-    names = re.split("[,;]", labels) if isinstance(labels, str) else _flat(labels)
-    for what, number, limit in (
-        ("names", len(names), settings.max_names),
-        ("letters", sum(map(len, names)), settings.max_letters),
-    ):
-        if number > limit:
-            raise ServiceError(422, f"The {argument} have {number} {what}, and the most are {limit}: leave some out.")
-    try:
-        return parse_labels(labels, argument)
-    except (TypeError, ValueError) as error:
-        raise ServiceError(422, str(error)) from error
-
-
-def _flat(labels: list[Label]) -> list[str]:
-    return [name for label in labels for name in ([label] if isinstance(label, str) else label)]
-
-
-def check_photo(photo: bytes, settings: ServiceSettings) -> None:
-    """Refuses what is no photo, or too large a one, by its first bytes.
-
-    Args:
-        photo (`bytes`): The file.
-        settings ([`ServiceSettings`]): The limits.
-
-    Raises:
-        ServiceError: If it is refused.
-    """
-    if not photo:
-        raise ServiceError(422, "`image` is empty: send the bytes of the file.")
-    if len(photo) > settings.max_photo_bytes:
-        raise ServiceError(413, f"The photo has more than {settings.max_photo_bytes:,} bytes: make it smaller.")
-    too_large = ServiceError(413, f"The photo has more than {settings.max_photo_pixels:,} pixels: make it smaller.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(photo)) as picture:
-                if picture.width * picture.height > settings.max_photo_pixels:
-                    raise too_large
-    except Image.DecompressionBombError as error:
-        raise too_large from error
-    except ServiceError:
-        raise
-    except Exception as error:  # decoders raise errors of all kinds on damaged files
-        raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
-
-
-__all__ = ["SegmentForm", "SegmentJson", "SegmentRequest", "check_photo", "read_request"]
+__all__ = ["MAX_OTHER_BYTES", "SegmentForm", "SegmentJson", "limited", "read_request"]

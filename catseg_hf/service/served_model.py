@@ -21,7 +21,7 @@ from catseg_hf.segmenting.loading import embed_labels
 from catseg_hf.segmenting.photo_reading import decode_photo
 from catseg_hf.service.embedding_store import EmbeddingStore, vocabulary_key
 from catseg_hf.service.errors import ServiceError
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.settings import ServiceSettings
 
 

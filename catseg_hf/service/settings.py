@@ -1,6 +1,8 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What a service is told when it starts: which model, how much of everything, and who may ask."""
 
+import os
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -28,6 +30,9 @@ class ServiceSettings:
         kept_vocabularies (`int`, *optional*, defaults to 64): Vocabularies whose embeddings a replica keeps.
         allow_urls (`bool`, *optional*, defaults to `False`): Whether photos are fetched from the web.
         api_key_file (`str`, *optional*): A file with a key in each line; by default nobody needs one.
+        label_studio_url (`str`, *optional*): The Label Studio whose backend this is, and whose photos it fetches.
+        label_studio_token_file (`str`, *optional*):
+            A file with a token of Label Studio; by default the environment's `LABEL_STUDIO_API_KEY`, if it is set.
 
     Raises:
         ValueError: If a number is not positive, or the file has no keys.
@@ -48,6 +53,8 @@ class ServiceSettings:
     kept_vocabularies: int = 64
     allow_urls: bool = False
     api_key_file: str | None = None
+    label_studio_url: str | None = None
+    label_studio_token_file: str | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -55,6 +62,9 @@ class ServiceSettings:
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if is_number and value <= 0:
                 raise ValueError(f"`{field.name}` must be greater than 0, got {value}.")
+        url = self.label_studio_url
+        if url is not None and not re.match("https?://[^/?#]", url):
+            raise ValueError(f"`label_studio_url` must begin with http:// or https:// and a host, got {url!r}.")
 
     @property
     def limits(self) -> dict[str, float]:
@@ -80,6 +90,27 @@ class ServiceSettings:
         if not lines:
             raise ValueError(f"{self.api_key_file} has no keys: write one in each line.")
         return lines
+
+    def label_studio_token(self) -> str | None:
+        """The token for Label Studio, read from its file or the environment.
+
+        Returns:
+            `str`, *optional*
+
+        Raises:
+            ValueError: If the file cannot be read or is empty.
+        """
+        if self.label_studio_token_file is None:
+            return os.environ.get("LABEL_STUDIO_API_KEY") or None
+        try:
+            token = Path(self.label_studio_token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ValueError(
+                f"The token in {self.label_studio_token_file} cannot be read: {error.strerror}."
+            ) from error
+        if not token:
+            raise ValueError(f"{self.label_studio_token_file} has no token: write it there.")
+        return token
 
 
 __all__ = ["ServiceSettings"]

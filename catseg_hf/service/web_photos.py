@@ -71,7 +71,6 @@ async def fetch_photo(url: str, max_bytes: int) -> bytes:
     if not url.lower().startswith(("http://", "https://")):
         raise ServiceError(422, "`image_url` must begin with http:// or https://.")
     too_large = ServiceError(413, f"The photo at `image_url` has more than {max_bytes:,} bytes: make it smaller.")
-    parts, total = [], 0
     connector = aiohttp.TCPConnector(socket_factory=public_socket)
     limit = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
     try:
@@ -82,17 +81,32 @@ async def fetch_photo(url: str, max_bytes: int) -> bytes:
         ):
             if response.status != 200:
                 raise ServiceError(422, f"The photo at `image_url` cannot be had: its server says {response.status}.")
-            async for part in response.content.iter_chunked(CHUNK_BYTES):
-                parts.append(part)
-                total += len(part)
-                if total > max_bytes:
-                    raise too_large
+            return await read_body(response, max_bytes, too_large)
     except asyncio.TimeoutError as error:
         raise ServiceError(422, f"The photo at `image_url` did not come in {TIMEOUT_SECONDS} seconds.") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         # Not what the server said or where it is, which could be read out in this way.
         raise ServiceError(422, "The photo at `image_url` cannot be had from a public address.") from error
+
+
+async def read_body(response: aiohttp.ClientResponse, max_bytes: int, too_large: ServiceError) -> bytes:
+    """Reads the body of an answer.
+
+    Args:
+        response (`aiohttp.ClientResponse`): The answer.
+        max_bytes (`int`): More is not read.
+        too_large ([`ServiceError`]): Is raised then.
+
+    Returns:
+        `bytes`
+    """
+    parts, total = [], 0
+    async for part in response.content.iter_chunked(CHUNK_BYTES):
+        parts.append(part)
+        total += len(part)
+        if total > max_bytes:
+            raise too_large
     return b"".join(parts)
 
 
-__all__ = ["fetch_photo"]
+__all__ = ["MAX_REDIRECTS", "TIMEOUT_SECONDS", "fetch_photo", "read_body"]

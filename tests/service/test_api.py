@@ -15,42 +15,22 @@ from PIL import Image
 
 
 pytest.importorskip("ray", reason='needs the extra "serve"')
-from fastapi.testclient import TestClient
+from local_service import LocalBackend, client, png
 from loopback_web import LoopbackWeb
 from pycocotools import mask as coco_mask
 
-from catseg_hf.formats import find_format
 from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
 from catseg_hf.service import web_photos
-from catseg_hf.service.api import Gate, make_api
-from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.api import make_api
+from catseg_hf.service.gate import Gate
 from catseg_hf.service.metrics import Metrics
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 
 SEGMENT, LABELS = "/v1/segment", "star, moon, ground"
-
-
-class LocalBackend:
-    """A model in this process."""
-
-    def __init__(self, model: ServedModel) -> None:
-        self.model = model
-
-    async def segment(self, request: SegmentRequest) -> tuple[bytes, int]:
-        (result,) = self.model.segment([self.model.prepare(request)])
-        if isinstance(result, ServiceError):
-            raise result
-        return find_format(request.format).answer(result, "tiny"), 1
-
-    async def describe(self) -> dict[str, Any]:
-        return self.model.describe()
-
-    async def is_ready(self) -> bool:
-        return True
 
 
 class StuckBackend(LocalBackend):
@@ -83,17 +63,6 @@ def photo(picture: Image.Image) -> bytes:
 def ask(model: ServedModel) -> Callable[..., Any]:
     """A client of the interface."""
     return client(model.settings, LocalBackend(model)).post
-
-
-def client(settings: ServiceSettings, backend: LocalBackend) -> TestClient:
-    api = make_api(settings, backend, Gate(settings, Metrics()))
-    return TestClient(api, "http://service", raise_server_exceptions=False)
-
-
-def png(picture: Image.Image) -> bytes:
-    file = BytesIO()
-    picture.save(file, format="PNG")
-    return file.getvalue()
 
 
 def test_an_answer_is_what_the_command_line_gives(

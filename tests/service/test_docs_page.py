@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from playwright.sync_api import expect, sync_playwright
 
-from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.api import make_api
+from catseg_hf.service.gate import Gate
 from catseg_hf.service.metrics import Metrics
 from catseg_hf.service.settings import ServiceSettings
 

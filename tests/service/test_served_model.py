@@ -15,7 +15,7 @@ from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.embedding_store import EmbeddingStore
 from catseg_hf.service.errors import ServiceError
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import PreparedRequest, ServedModel
 from catseg_hf.service.settings import ServiceSettings
 

@@ -27,10 +27,11 @@ from ray.exceptions import TaskCancelledError
 from catseg_hf.cli import main
 from catseg_hf.formats import find_format
 from catseg_hf.scenes import COLORS, SHAPES
-from catseg_hf.service.api import Gate, make_api
+from catseg_hf.service.api import make_api
 from catseg_hf.service.application import DisconnectMiddleware, RayBackend
+from catseg_hf.service.gate import Gate
 from catseg_hf.service.metrics import Metrics
-from catseg_hf.service.requests import SegmentRequest
+from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 from tests.ray_processes import answer_to_a_stranger, listening, token_of

@@ -1,0 +1,147 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""What the model is asked, and what is refused before it is: labels and photos that are too many or too large."""
+
+import re
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from catseg_hf.formats import find_format
+from catseg_hf.image_reading_catseg import open_picture
+from catseg_hf.others_catseg import OWN
+from catseg_hf.prompts_catseg import Label, parse_labels
+from catseg_hf.segmenting import Segmentation
+from catseg_hf.segmenting.only_named import others_by_default
+from catseg_hf.service.errors import ServiceError
+from catseg_hf.service.settings import ServiceSettings
+from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """A request that passed all checks but those that need a model.
+
+    Args:
+        photo (`bytes`): The file.
+        labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
+        threshold (`float`, *optional*): Least score, from 0 to 1.
+        background (`str`, *optional*): Class of pixels below it.
+        format (`str`): Name of the format of the answer.
+        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
+    """
+
+    photo: bytes
+    labels: list[Label] | None
+    threshold: float | None
+    background: str | None
+    format: str
+    others: str | list[Label] | None = None
+
+    @property
+    def media_type(self) -> str | None:
+        """Of the answer."""
+        return find_format(self.format).media_type
+
+    def answer(self, result: Segmentation, model: str) -> bytes:
+        """The body of the answer.
+
+        Args:
+            result ([`Segmentation`]): The segmented photo.
+            model (`str`): What the model is called.
+
+        Returns:
+            `bytes`
+        """
+        return find_format(self.format).answer(result, model)
+
+
+def checked_others(others: Any, labels: list[Label] | None, settings: ServiceSettings) -> str | list[Label] | None:
+    """The others of a request; never a string that could be the path of a file.
+
+    Args:
+        others (`str` or `list[str | list[str]]`, *optional*): As they were sent.
+        labels (`list[str | list[str]]`, *optional*): The labels.
+        settings ([`ServiceSettings`]): The limits.
+
+    Returns:
+        `str` or `list[str | list[str]]`, *optional*: For [`SegmentRequest`].
+
+    Raises:
+        ServiceError: If they cannot be used.
+    """
+    others = others_by_default(labels, others)
+    if others in (None, [], OWN):
+        return others or None
+    if others in available_vocabularies():
+        others = load_vocabulary(others)
+    return checked_labels(others, settings, "others")
+
+
+def checked_labels(labels: Any, settings: ServiceSettings, argument: str = "labels") -> list[Label] | None:
+    """The labels of a request, of which there may be only so many.
+
+    Args:
+        labels (`str` or `list[str | list[str]]`, *optional*): As they were sent.
+        settings ([`ServiceSettings`]): The limits.
+        argument (`str`, *optional*, defaults to `"labels"`): What they are called.
+
+    Returns:
+        `list[str | list[str]]`, *optional*
+
+    Raises:
+        ServiceError: If they cannot be used.
+    """
+    if labels is None:
+        return None
+    names = re.split("[,;]", labels) if isinstance(labels, str) else _flat(labels)
+    for what, number, limit in (
+        ("names", len(names), settings.max_names),
+        ("letters", sum(map(len, names)), settings.max_letters),
+    ):
+        if number > limit:
+            raise ServiceError(422, f"The {argument} have {number} {what}, and the most are {limit}: leave some out.")
+    try:
+        return parse_labels(labels, argument)
+    except (TypeError, ValueError) as error:
+        raise ServiceError(422, str(error)) from error
+
+
+def _flat(labels: list[Label]) -> list[str]:
+    return [name for label in labels for name in ([label] if isinstance(label, str) else label)]
+
+
+def check_photo(photo: bytes, settings: ServiceSettings) -> None:
+    """Refuses what is no photo, or too large a one, by its first bytes.
+
+    Args:
+        photo (`bytes`): The file.
+        settings ([`ServiceSettings`]): The limits.
+
+    Raises:
+        ServiceError: If it is refused.
+    """
+    if not photo:
+        raise ServiceError(422, "`image` is empty: send the bytes of the file.")
+    if len(photo) > settings.max_photo_bytes:
+        raise ServiceError(413, f"The photo has more than {settings.max_photo_bytes:,} bytes: make it smaller.")
+    too_large = ServiceError(413, f"The photo has more than {settings.max_photo_pixels:,} pixels: make it smaller.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with open_picture(BytesIO(photo)) as picture:
+                if picture.width * picture.height > settings.max_photo_pixels:
+                    raise too_large
+    except Image.DecompressionBombError as error:
+        raise too_large from error
+    except ServiceError:
+        raise
+    except ImportError as error:
+        raise ServiceError(415, "`image` is HEIC, which this service does not read: send JPEG or PNG.") from error
+    except Exception as error:  # decoders raise errors of all kinds on damaged files
+        raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
+
+
+__all__ = ["SegmentRequest", "check_photo", "checked_labels", "checked_others"]
