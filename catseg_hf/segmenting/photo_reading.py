@@ -11,6 +11,8 @@ from io import BytesIO
 from typing import Any, BinaryIO
 from urllib.request import Request, urlopen
 
+import numpy as np
+import torch
 from PIL import Image, UnidentifiedImageError
 
 from catseg_hf.formats.format import is_url
@@ -22,8 +24,24 @@ from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, damag
 MAX_BYTES = 100 * 2**20
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**18
+
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 # Formats of animations, as Pillow calls them.
 ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
+
+
+def is_one_photo(images: Any) -> bool:
+    """Whether something is a photo, and not several.
+
+    Args:
+        images (`Any`): A [`Picture`], or several; an array of four dimensions is a batch.
+
+    Returns:
+        `bool`
+    """
+    if isinstance(images, np.ndarray | torch.Tensor):
+        return images.ndim < 4
+    return isinstance(images, str | os.PathLike | Image.Image)
 
 
 def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
@@ -154,4 +172,12 @@ def _is_animated(picture: Image.Image) -> bool:
         return True
 
 
-__all__ = ["MAX_BYTES", "decode_photo", "name_and_picture", "picture_or_reason", "read_photo"]
+__all__ = [
+    "MAX_BYTES",
+    "Picture",
+    "decode_photo",
+    "is_one_photo",
+    "name_and_picture",
+    "picture_or_reason",
+    "read_photo",
+]

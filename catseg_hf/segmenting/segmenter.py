@@ -19,11 +19,8 @@ from catseg_hf.text_cleaning_catseg import clean_text
 from .background import in_order
 from .batches import HasName, Named, PreparedPhotos, segment_pictures
 from .loading import embed_labels, load_model
-from .photo_reading import name_and_picture
+from .photo_reading import Picture, is_one_photo, name_and_picture
 from .segmentation import NO_CLASS, Segmentation, label_name
-
-
-Picture = str | PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 
 
 class Segmenter:
@@ -187,7 +184,7 @@ class Segmenter:
         self.tell()
         if batch_size < 1 or num_workers < 0:
             raise ValueError(f"`batch_size={batch_size}` must be at least 1, and `num_workers={num_workers}` 0.")
-        if _is_one(images):
+        if is_one_photo(images):
             name, picture = name_and_picture(images)
             return self.finish(self.prepare([(Named(name), picture)]))[0]
         if not isinstance(images, Iterable):
@@ -294,12 +291,6 @@ class Segmenter:
             return class_ids, scores
         is_unsure = scores < self.threshold
         return np.where(is_unsure, self.background_id, class_ids), np.where(is_unsure, 1 - scores, scores)
-
-
-def _is_one(images: Any) -> bool:
-    if isinstance(images, np.ndarray | torch.Tensor):
-        return images.ndim < 4
-    return isinstance(images, str | PathLike | Image.Image)
 
 
 __all__ = ["Segmenter"]
