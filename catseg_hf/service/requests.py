@@ -22,7 +22,7 @@ from catseg_hf.service.web_photos import fetch_photo
 # Of all that a request holds beside its photo.
 MAX_OTHER_BYTES = 2**18
 ANSWERS = tuple(format.name for format in ANSWER_FORMATS)
-IMAGE_HELP = "The photo: JPEG, PNG, WebP, or what else Pillow reads."
+IMAGE_HELP = "The photo: JPEG, PNG, WebP, HEIC where the service reads it, or what else Pillow reads."
 
 
 class SegmentOptions(BaseModel):

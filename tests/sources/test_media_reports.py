@@ -84,7 +84,7 @@ def test_of_photos_with_a_preview_the_photo_is_read(scene: PIL.Image.Image, tmp_
 
 
 def test_heic_of_one_channel_of_ten_bits_and_of_several_pictures(scene: PIL.Image.Image, tmp_path: Path) -> None:
-    """pillow-heif 215, 329."""
+    """pillow-heif 215."""
     pillow_heif = pytest.importorskip("pillow_heif")
     gray = scene.convert("L")
     pillow_heif.from_pillow(gray).save(tmp_path / "gray.heic", quality=95)
