@@ -28,7 +28,7 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable ".[dev,train,eval,demo,export,annotate,geo,video,serve]" $(ANNOTATION_TOOLS)
+		--editable ".[dev,train,eval,demo,export,annotate,geo,heif,video,serve]" $(ANNOTATION_TOOLS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 

@@ -16,6 +16,10 @@ from .layers_catseg import normalize
 from .spatial_attention_catseg import AttentionWindows, CatSegSpatialBlock
 
 
+# Of classes that were not kept.
+TRUNCATED_CLASS_LOGIT = -100.0
+
+
 @dataclass
 class CatSegModelOutput(ModelOutput):
     """Output of [`CatSegModel`]. The leading dimensions are (B,) or (B, V), as those of `pixel_values`.

@@ -43,9 +43,10 @@ def _video(name: str) -> FileKind:
 
 
 HEIC = _photo("HEIC", '`pip install "catseg-hf[heif]"`, or save it as JPEG or PNG')
-AVIF, TIFF, WEBP = _photo("AVIF"), _photo("TIFF"), _photo("WebP")
+AVIF, TIFF, WEBP, PHOTOSHOP = _photo("AVIF"), _photo("TIFF"), _photo("WebP"), _photo("Photoshop")
 JPEG_XL, CANON, MP4, MPEG = _picture("JPEG XL"), _raw("Canon raw"), _video("MP4"), _video("MPEG")
 QUICKTIME, MATROSKA, OGG = _video("QuickTime"), _video("Matroska"), _video("Ogg")
+H264, H265 = _video("H.264"), _video("H.265")
 TRANSPORT_STREAM = _video("MPEG transport stream")
 
 SIGNATURES = (
@@ -57,7 +58,7 @@ SIGNATURES = (
     (b"\xff\x4f\xff\x51", _photo("JPEG 2000")),
     (b"\xff\x0a", JPEG_XL),
     (b"\0\0\0\x0cJXL \r\n\x87\n", JPEG_XL),
-    (b"8BPS", _picture("Photoshop")),
+    (b"8BPS", PHOTOSHOP),
     (b"gimp xcf", _picture("GIMP")),
     (b"II\xbc\x01", _picture("JPEG XR")),
     (b"v/1\x01", _picture("OpenEXR")),
@@ -72,6 +73,11 @@ SIGNATURES = (
     (b"FLV\x01", _video("Flash video")),
     (b"\0\0\x01\xba", MPEG),
     (b"\0\0\x01\xb3", MPEG),
+    # As recorders of cameras write them, without a container: parameters of a sequence, or a mark before them.
+    (b"\0\0\0\x01\x67", H264),
+    (b"\0\0\0\x01\x27", H264),
+    (b"\0\0\0\x01\x09", H264),
+    (b"\0\0\0\x01\x40\x01", H265),
 )
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Raw photos of most cameras begin as TIFF does: their endings tell them apart.
@@ -101,7 +107,7 @@ ENDINGS = RAW_ENDINGS | {
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), _photo("PPM")),
     **dict.fromkeys((".jp2", ".j2k"), _photo("JPEG 2000")),
     **dict.fromkeys((".heic", ".heif", ".hif"), HEIC),
-    **dict.fromkeys((".psd", ".psb"), _picture("Photoshop")),
+    **dict.fromkeys((".psd", ".psb"), PHOTOSHOP),
     **dict.fromkeys((".mp4", ".m4v"), MP4),
     **dict.fromkeys((".mov", ".qt"), QUICKTIME),
     **dict.fromkeys((".mpg", ".mpeg", ".m2v", ".vob"), MPEG),
@@ -118,6 +124,8 @@ ENDINGS = RAW_ENDINGS | {
     ".exr": _picture("OpenEXR"),
     ".hdr": _picture("Radiance HDR"),
     ".svg": _picture("SVG"),
+    **dict.fromkeys((".264", ".h264"), H264),
+    **dict.fromkeys((".265", ".h265"), H265),
     ".mkv": MATROSKA,
     ".webm": _video("WebM"),
     ".avi": _video("AVI"),

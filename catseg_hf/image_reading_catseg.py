@@ -4,7 +4,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL.ExifTags
@@ -16,6 +16,9 @@ from transformers.image_utils import ChannelDimension, load_image
 
 # The largest image that Pillow itself opens without suspecting a decompression bomb.
 MAX_PIXELS = 178_956_970
+# Of HEIC, and of what may be it; AVIF, which Pillow reads, may begin like the latter.
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
+AVIF_BRANDS = (b"avif", b"avis")
 
 
 class TooManyPixelsError(ValueError):
@@ -27,10 +30,54 @@ def damage_named() -> Iterator[None]:
     """Makes an `OSError` of what decoders raise on damaged files, which are errors of all kinds."""
     try:
         yield
-    except (OSError, ValueError, MemoryError, PIL.Image.DecompressionBombError):
+    except (OSError, ValueError, MemoryError, ImportError, PIL.Image.DecompressionBombError):
         raise
     except Exception as error:
         raise OSError(f"the image is damaged: {error or type(error).__name__}") from error
+
+
+def open_picture(file: str | os.PathLike[str] | BinaryIO) -> PIL.Image.Image:
+    """Opens a picture as `PIL.Image.open` does, and HEIC, too; pixels are decoded when they are asked for.
+
+    Args:
+        file (`str`, `os.PathLike` or `BinaryIO`): A path, or a file that can be searched, at its beginning.
+
+    Returns:
+        `PIL.Image.Image`: The picture.
+
+    Raises:
+        OSError: If it cannot be read.
+        ImportError: If it is HEIC, and pillow-heif is missing.
+        DecompressionBombError: If it has more pixels than Pillow opens.
+    """
+    if not _is_heic(file):
+        return PIL.Image.open(file)
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        name = os.fspath(file) if isinstance(file, str | os.PathLike) else "it"
+        raise ImportError(f'{name} is HEIC, which needs pillow-heif: `pip install "catseg-hf[heif]"`.') from error
+    try:
+        picture = HeifImageFile(file)  # without an opener that all other code would get, too
+        picture.info.pop("depth_images", None)  # of portraits: they hold what no process can send to another
+    except SyntaxError as error:
+        raise OSError(f"the HEIC image is damaged: {error}") from error
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    if limit is not None and picture.width * picture.height > 2 * limit:
+        raise PIL.Image.DecompressionBombError(f"the HEIC image has more than {2 * limit:,} pixels.")
+    return picture
+
+
+def _is_heic(file: str | os.PathLike[str] | BinaryIO) -> bool:
+    """Whether the first bytes are those of HEIC, whatever the name is."""
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as opened:
+            return _is_heic(opened)
+    head = file.read(256)
+    file.seek(0)
+    size = int.from_bytes(head[:4], "big")
+    brands = [head[8:12], *(head[start : start + 4] for start in range(16, min(size, len(head)), 4))]
+    return head[4:8] == b"ftyp" and brands[0] in HEIC_BRANDS and not set(brands).intersection(AVIF_BRANDS)
 
 
 def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
@@ -45,14 +92,23 @@ def open_image(source: str, max_pixels: int) -> PIL.Image.Image:
 
     Raises:
         OSError: If it cannot be read.
+        ImportError: If it is HEIC, and pillow-heif is missing.
         ValueError: If it is empty or has more pixels.
     """
     if not os.path.isfile(source):
         return load_image(source)  # a URL or base64 text
     with damage_named():
-        image = PIL.Image.open(source)
+        image = open_picture(source)
     check_pixels(image.height, image.width, max_pixels)
     return image
+
+
+def orientation_of(image: PIL.Image.Image) -> int:
+    """How an image is stored, by its EXIF data, from 1 to 8; 1, which is upright, if these cannot be read."""
+    try:
+        return image.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+    except SyntaxError:
+        return 1
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -141,7 +197,7 @@ def read_image(
         with damage_named():
             image.load()
         # Upright RGB is taken as it is: Pillow would copy it twice, which takes a third as long as a resize.
-        if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+        if orientation_of(image) != 1:
             image = PIL.ImageOps.exif_transpose(image)
         if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
             transparent = image.getbands()[-1] in ("A", "a") or "transparency" in image.info

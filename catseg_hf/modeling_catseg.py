@@ -32,7 +32,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils.generic import can_return_tuple
 
-from .aggregation_catseg import CatSegAggregator, CatSegModelOutput
+from .aggregation_catseg import TRUNCATED_CLASS_LOGIT, CatSegAggregator, CatSegModelOutput
 from .chunking_catseg import aggregated_views, class_chunk_size, joined, run, split, views_at_a_time, with_less_memory
 from .class_attention_catseg import CatSegClassBlock
 from .configuration_catseg import CatSegConfig, vocabulary_digest
@@ -49,7 +49,6 @@ from .vocabulary_catseg import (
 )
 
 
-TRUNCATED_CLASS_LOGIT = -100.0
 Model = TypeVar("Model", bound="CatSegPreTrainedModel")
 
 

@@ -6,23 +6,21 @@ mean the same as a label and joins the text embeddings, [`segment_with_others`] 
 are similar to some place of an image, and post-processing, told `num_labels`, gives their pixels no class.
 """
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils import logging
 
+from .aggregation_catseg import TRUNCATED_CLASS_LOGIT
 from .chunking_catseg import joined, views_at_a_time
 from .configuration_catseg import CatSegConfig
 from .layers_catseg import normalize
-from .modeling_catseg import (
-    TRUNCATED_CLASS_LOGIT,
-    CatSegForSemanticSegmentation,
-    CatSegSemanticSegmenterOutput,
-)
 from .prompts_catseg import Label, Labels, parse_labels
 from .same_names_catseg import SameNames
 
@@ -159,14 +157,15 @@ def with_others(
 
 
 def tell_of_others(classes: LabelsWithOthers, threshold: float | None = None) -> None:
-    """Logs, once for the same classes, which others were left out, and that a label alone takes the whole image.
+    """Logs, once for the same classes, which others of another name were left out, and that a label alone takes all.
 
     Args:
         classes ([`LabelsWithOthers`]): Labels and others.
         threshold (`float`, *optional*): The least score of a label, which also leaves pixels without a class.
     """
-    if classes.left_out:
-        shown = ", ".join(f"{other!r} ({label})" for other, label in classes.left_out.items())
+    renamed = {other: label for other, label in classes.left_out.items() if other.lower() != label.lower()}
+    if renamed:
+        shown = ", ".join(f"{other!r} ({label})" for other, label in renamed.items())
         logger.warning_once(f"Left out of the others, as they mean the same as a label: {shown}.")
     if classes.num_labels == 1 and not classes.others and threshold is None:
         logger.warning_once(
@@ -211,7 +210,7 @@ def _name(label: Label) -> str:
 
 
 def segment_with_others(
-    model: CatSegForSemanticSegmentation,
+    model: Any,
     text_embeds: torch.Tensor,
     num_labels: int,
     num_others: int | None = NUM_OTHERS,
@@ -221,7 +220,7 @@ def segment_with_others(
     view_boxes: torch.Tensor | None = None,
     resized_sizes: torch.Tensor | None = None,
     **pixels: torch.Tensor,
-) -> CatSegSemanticSegmenterOutput:
+) -> SemanticSegmenterOutput:
     """Runs a model with the labels, and in each image with those others that are most similar to some place of it.
 
     The image goes through CLIP once. Which others compete is decided for each image by itself, without a question to
@@ -256,22 +255,27 @@ def segment_with_others(
     num_images = len(image_embeds[0]) if image_embeds is not None else len(pixels["pixel_values"])
     is_view = None if view_boxes is None else torch.as_tensor(view_boxes).ne(0).any(dim=-1)
 
-    def logits_of_images() -> Iterable[torch.Tensor]:
-        index = 0
-        for group in encoded:
-            for image in zip(*(each.split(1) for each in group), strict=True):
-                others = most_similar_others(
-                    model, image, text_embeds[num_labels:], num_others, None if is_view is None else is_view[index]
-                )
-                rows = torch.cat([torch.arange(num_labels, device=others.device), others + num_labels])
-                logits = model(image_embeds=image, text_embeds=text_embeds[rows]).logits
-                yield _all_rows(logits, rows, len(text_embeds)) if keep_rows else logits
-                index += 1
+    images = (image for group in encoded for image in zip(*(each.split(1) for each in group), strict=True))
 
-    return CatSegSemanticSegmenterOutput(logits=joined(logits_of_images(), num_images, dim=0), **geometry)
+    def outputs_of_images() -> Iterator[SemanticSegmenterOutput]:
+        for index, image in enumerate(images):
+            others = most_similar_others(
+                model, image, text_embeds[num_labels:], num_others, None if is_view is None else is_view[index]
+            )
+            rows = torch.cat([torch.arange(num_labels, device=others.device), others + num_labels])
+            outputs = model(image_embeds=image, text_embeds=text_embeds[rows], **geometry)
+            if keep_rows:
+                outputs.logits = _all_rows(outputs.logits, rows, len(text_embeds))
+            yield outputs
+
+    all_outputs = outputs_of_images()
+    outputs = next(all_outputs)
+    logits = itertools.chain([outputs.logits], (each.logits for each in all_outputs))
+    outputs.logits = joined(logits, num_images, dim=0)
+    return outputs
 
 
-def _encoded(model: CatSegForSemanticSegmentation, pixels: dict[str, torch.Tensor]) -> Iterable[tuple[Any, ...]]:
+def _encoded(model: Any, pixels: dict[str, torch.Tensor]) -> Iterable[tuple[Any, ...]]:
     # As many images at a time as the model itself would take; the model checks what was given.
     values = pixels["pixel_values"]
     num_views = values.shape[1] if values.dim() == 5 else 1
@@ -281,7 +285,7 @@ def _encoded(model: CatSegForSemanticSegmentation, pixels: dict[str, torch.Tenso
 
 
 def most_similar_others(
-    model: CatSegForSemanticSegmentation,
+    model: Any,
     image_embeds: Sequence[torch.Tensor],
     text_embeds: torch.Tensor,
     num_others: int,

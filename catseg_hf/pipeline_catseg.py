@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import get_worker_info
 from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
 from .image_processing_catseg import CatSegImageProcessor
+from .image_reading_catseg import open_picture, orientation_of
 from .others_catseg import (
     LabelsWithOthers,
     Others,
@@ -269,11 +270,11 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         """
         image = os.fspath(image) if isinstance(image, os.PathLike) else image
         if isinstance(image, str) and os.path.isfile(image):
-            image = Image.open(image)  # decoded by the image processor, which also knows transparency and 16 bits
+            image = open_picture(image)  # decoded by the image processor, which also knows transparency and 16 bits
         elif not isinstance(image, Image.Image):
             image = load_image(image, timeout=timeout)
         height, width = image.height, image.width
-        if image.getexif().get(ExifTags.Base.Orientation) in QUARTER_TURNS:
+        if orientation_of(image) in QUARTER_TURNS:
             height, width = width, height
         # A process of a data loader has no GPU.
         device = self.device if get_worker_info() is None else "cpu"

@@ -77,7 +77,9 @@ class Options:
     data_root: str | None = option(None, "folder with the benchmarks")
     dataset: str = option("coco_stuff_171", "with --data-root a benchmark, else what datasets.load_dataset takes")
     images: str | None = option(None, "folder of photos")
-    labels: str | None = option(None, "folder of their labels, COCO JSON, Label Studio export, CVAT XML or YOLO folder")
+    labels: str | None = option(
+        None, "folder of their labels, COCO JSON, Label Studio export, CVAT XML, YOLO or LabelMe folder"
+    )
     eval_images: str | None = option(None, "folder of photos to evaluate on")
     eval_labels: str | None = option(None, "their labels, as for training")
     missing: str = option("error", "with `skip`, goes on without photos that --labels lists and --images lacks")

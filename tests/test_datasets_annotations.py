@@ -20,9 +20,12 @@ pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[
 
 from pycocotools import mask as coco_mask
 
-from catseg_hf import annotations
 from catseg_hf.formats import AnnotationOptions
+from catseg_hf.formats.coco import merge_coco, to_coco
+from catseg_hf.formats.cvat import merge_cvat, to_cvat
+from catseg_hf.formats.label_studio import to_label_studio
 from catseg_hf.formats.shapes import AnnotatedPhoto, annotate
+from catseg_hf.formats.yolo import to_yolo, yolo_data
 
 
 SIZE = (20, 30)
@@ -63,9 +66,9 @@ def check(dataset: SegmentationDataset) -> None:
 )
 def test_coco_that_was_exported(shapes: str, each: str, images: Path, tmp_path: Path) -> None:
     for name in MAPS:
-        (tmp_path / name).write_text(json.dumps(annotations.to_coco(photo(name, shapes=shapes, each=each))))
+        (tmp_path / name).write_text(json.dumps(to_coco(photo(name, shapes=shapes, each=each))))
     with open(tmp_path / "annotations.json", "w") as file:
-        annotations.merge_coco([tmp_path / name for name in MAPS], NAMES, file)
+        merge_coco([tmp_path / name for name in MAPS], NAMES, file)
     dataset = load_folder(images, tmp_path / "annotations.json")
     assert dataset.vocabulary == NAMES
     check(pickle.loads(pickle.dumps(dataset)))
@@ -76,9 +79,9 @@ def test_coco_that_was_exported(shapes: str, each: str, images: Path, tmp_path: 
 def test_yolo_that_was_exported(place: str, images: Path, tmp_path: Path) -> None:
     (images / "more" / "further.png").unlink()
     (tmp_path / "yolo" / "labels" / "more").mkdir(parents=True)
-    (tmp_path / "yolo" / "data.yaml").write_text(annotations.yolo_data(NAMES))
+    (tmp_path / "yolo" / "data.yaml").write_text(yolo_data(NAMES))
     for name in MAPS:
-        (tmp_path / "yolo" / "labels" / "more" / f"{name}.txt").write_text(annotations.to_yolo(photo(name)))
+        (tmp_path / "yolo" / "labels" / "more" / f"{name}.txt").write_text(to_yolo(photo(name)))
     check(load_folder(images, tmp_path / place))
 
 
@@ -87,7 +90,7 @@ def test_label_studio_that_was_exported_and_submitted(shapes: str, each: str, im
     tasks = []
     for number, name in enumerate(MAPS):
         address = f"/data/local-files/?d=home/photos/more/{name.replace(' ', '%20')}.png"
-        (task,) = annotations.to_label_studio(photo(name, shapes=shapes, each=each), address)
+        (task,) = to_label_studio(photo(name, shapes=shapes, each=each), address)
         result = task["predictions"][0]["result"]
         tasks.append({"id": number, "data": task["data"], "annotations": [{"result": [], "was_cancelled": True}]})
         tasks[-1]["annotations"] += [{"result": [], "ground_truth": False}, {"result": result}]
@@ -104,9 +107,9 @@ def test_label_studio_that_was_exported_and_submitted(shapes: str, each: str, im
 )
 def test_cvat_that_was_exported(shapes: str, each: str, images: Path, tmp_path: Path) -> None:
     for name in MAPS:
-        (tmp_path / name).write_text(annotations.to_cvat(photo(name, shapes=shapes, each=each)), encoding="utf-8")
+        (tmp_path / name).write_text(to_cvat(photo(name, shapes=shapes, each=each)), encoding="utf-8")
     with open(tmp_path / "annotations.xml", "w", encoding="utf-8") as file:
-        annotations.merge_cvat([tmp_path / name for name in MAPS], NAMES, file)
+        merge_cvat([tmp_path / name for name in MAPS], NAMES, file)
     dataset = load_folder(images, tmp_path / "annotations.xml")
     assert dataset.vocabulary == NAMES and dataset.warnings == []
     check(pickle.loads(pickle.dumps(dataset)))
@@ -201,9 +204,9 @@ def test_images_that_lie_sideways(tmp_path: Path) -> None:
     ids = np.zeros((20, 30), dtype=int)
     ids[3, 4] = 1
     photo = annotate("a.jpg", ids, ["x", "y"])
-    file = written(tmp_path / "a.json", annotations.to_coco(photo))
-    written(tmp_path / "yolo" / "labels" / "a.txt", annotations.to_yolo(photo))
-    written(tmp_path / "yolo" / "data.yaml", annotations.yolo_data(["x", "y"]))
+    file = written(tmp_path / "a.json", to_coco(photo))
+    written(tmp_path / "yolo" / "labels" / "a.txt", to_yolo(photo))
+    written(tmp_path / "yolo" / "data.yaml", yolo_data(["x", "y"]))
     for labels in (file, tmp_path / "yolo"):
         (sample,) = load_folder(tmp_path / "photos", labels)
         np.testing.assert_array_equal(sample.labels, ids)
@@ -492,7 +495,10 @@ def test_categories_of_one_name_are_one_class(one: Path, tmp_path: Path) -> None
         load_folder(one, written(tmp_path / "a.json", content))
 
 
-def test_images_that_are_missing_are_skipped_on_request(one: Path, tmp_path: Path) -> None:
+def test_images_that_are_missing_are_skipped_on_request(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     content = coco(SQUARE, SQUARE)
     content["images"].append({"id": 4, "file_name": "b.png", "height": 5, "width": 5})
     file = written(tmp_path / "a.json", content)

@@ -18,7 +18,9 @@ from catseg_hf.datasets import SegmentationDataset, load_folder
 
 pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
 
-from catseg_hf import annotations
+from catseg_hf.formats import AnnotationOptions
+from catseg_hf.formats.label_studio import to_label_studio
+from catseg_hf.formats.shapes import annotate
 
 
 HEIGHT, WIDTH = 20, 30
@@ -120,8 +122,9 @@ def test_reports_of_coco_that_are_read(
         ({"annotations": [{"id": 1, "image_id": 1, "caption": "a"}], "images": []}, r"a.json: lacks 'categories'"),
         # pycocotools #299: an id is a string here and a number there.
         (coco(cat([SQUARE]), id="1"), r"a.json: annotation 7 has the `image_id` 1, which the file does not define"),
-        # labelme's own format.
-        ({"version": "5.5.0", "shapes": [], "imagePath": "a.png"}, r"a.json is neither COCO's JSON nor an export of"),
+        # labelme's own format, a file of it.
+        ({"version": "5.5.0", "shapes": [], "imagePath": "a.png"}, r"a.json is LabelMe's file of one image: give the"),
+        ({"images": []}, r"a.json is neither COCO's JSON nor an export of"),
     ],
 )
 def test_reports_of_coco_that_are_refused(content: dict[str, Any], message: str, photos: Path) -> None:
@@ -220,8 +223,8 @@ def test_brush_and_polygon_of_one_task(photos: Path) -> None:
     results = []
     for label, shapes in ((0, "rle"), (1, "polygons")):
         ids = np.where(squares(SQUARE if label == 0 else OTHER) == 0, label, -1)
-        photo = annotations.annotate("a.png", ids, ["cat", "dog"], options=annotations.AnnotationOptions(shapes=shapes))
-        (task,) = annotations.to_label_studio(photo, "a.png")
+        photo = annotate("a.png", ids, ["cat", "dog"], options=AnnotationOptions(shapes=shapes))
+        (task,) = to_label_studio(photo, "a.png")
         results += task["predictions"][0]["result"]
     (sample,) = read_json(photos, [{"id": 1, "data": task["data"], "annotations": [{"result": results}]}])
     np.testing.assert_array_equal(sample.labels, np.where(squares(OTHER) == 0, 1, squares(SQUARE)))

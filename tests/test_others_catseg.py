@@ -65,6 +65,7 @@ def join(labels: list[Any], others: list[Any], *, written: bool = False) -> Labe
         ("tennis rackets", {"tennis rackets", "tennis racket"}),
         ("water-other", {"water"}),
         ("wall-brick", {"wall brick", "brick wall"}),
+        ("The cats", {"cats", "cat"}),
         (" Stop&amp;Go  sign ", {"stop&go sign"}),
     ],
 )
@@ -93,6 +94,11 @@ def test_broader_names() -> None:
         ("table", "table tennis", False, False),
         ("cap", "cape", False, False),
         ("cat", "dog", False, False),
+        ("a star", "star", True, True),
+        ("the stars", "yellow star", False, True),
+        ("something red", "red circle", False, True),
+        ("something red", "circle", False, False),
+        ("a", "a", True, True),
     ],
 )
 def test_what_means_the_same(label: Any, other: Any, means_same: bool, is_kind: bool) -> None:
@@ -322,6 +328,7 @@ def test_what_is_said(logged: pytest.LogCaptureFixture) -> None:
     tell_of_others(join(["cat"], ["dog"], written=True))
     tell_of_others(join(["cat"], []), threshold=0.3)
     tell_of_others(join(["cat", "dog"], []))
+    tell_of_others(join(["cat", "dog"], ["Cat", "sky"]))
     assert logged.messages == []
     for _ in range(2):
         tell_of_others(join(["couch"], ["sofa", "cat"]))

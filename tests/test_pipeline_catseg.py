@@ -28,7 +28,9 @@ from catseg_hf import (
     CatSegImageSegmentationPipeline,
     CatSegModel,
     CatSegProcessor,
+    load_vocabulary,
 )
+from catseg_hf.others_catseg import segment_with_others
 from tests.tiny_pipelines import save_tiny_pipeline
 
 
@@ -470,3 +472,77 @@ def test_names_in_the_output_are_clean(pipe: CatSegImageSegmentationPipeline, ph
     )
     assert {each["label"] for each in results} <= {"men's room", "the rest"}
     assert "the rest" in {each["label"] for each in results}
+
+
+# ---- others ---------------------------------------------------------------------------------------------------------
+
+
+def test_others_compete_and_are_not_in_the_output(pipe: Any, photos: list[Path], expected: Any) -> None:
+    paths = [str(path) for path in photos]
+    for batch_size in (1, 2):
+        results = pipe(paths, candidate_labels=LABELS[:1], others=LABELS[1:], batch_size=batch_size)
+        for found, all_of_them in zip(results, expected, strict=True):
+            assert comparable(found) == [each for each in all_of_them if each[0] == "cat"]
+    segment = partial(pipe, paths[0], candidate_labels=LABELS[:1], others=LABELS[1:])
+    *cat, rest = segment(background_label="rest")
+    assert comparable(cat) == comparable(segment()) and rest["label"] == "rest"
+    masks = [np.asarray(each["mask"]) > 0 for each in (*cat, rest)]
+    assert np.sum(masks, axis=0).min() == np.sum(masks, axis=0).max() == 1
+    others = [each for each in pipe(paths[0], candidate_labels=LABELS) if each["label"] != "cat"]
+    areas = [(np.asarray(each["mask"]) > 0).sum() for each in others]
+    assert rest["score"] == pytest.approx(np.average([each["score"] for each in others], weights=areas), abs=1e-6)
+    assert (
+        comparable(segment(others=[]))
+        == comparable(segment(others=None))
+        == comparable(pipe(paths[0], candidate_labels="cat"))
+    )
+
+
+def test_most_similar_others_of_a_vocabulary(tiny_folder: Path, photos: list[Path], pipe: Any) -> None:
+    others = load_vocabulary("pascal_voc_20")
+    segment = load(str(tiny_folder), candidate_labels=["cat", "grass"], others="pascal_voc_20")
+    results = segment([str(path) for path in photos], batch_size=3)
+    words = ["cat", "grass"], [name for name in others if name != "cat"]
+    with torch.inference_mode():
+        embeds = [pipe.model.get_text_embeds(pipe.processor(text=names)["input_ids"]) for names in words]
+        for path, result in zip(photos, results, strict=True):
+            inputs = pipe.processor(images=Image.open(path))
+            outputs = segment_with_others(pipe.model, torch.cat(embeds), 2, **inputs)
+            size = Image.open(path).size[::-1]
+            ((classes, _),) = pipe.processor.post_process_best_classes(outputs, [size], num_labels=2)
+            masks = {each["label"]: np.asarray(each["mask"]) > 0 for each in result}
+            for index, name in enumerate(("cat", "grass")):
+                difference = masks.get(name, np.zeros(size, dtype=bool)) != (classes == index).numpy()
+                assert difference.mean() < 0.01  # embedded with other words, the last bits differ
+
+
+OTHERS_LOGGED = """
+import sys
+import catseg_hf
+from transformers import pipeline
+from transformers.utils import logging
+
+logging.disable_progress_bar()
+folder, photo = sys.argv[1:]
+pipe = pipeline("image-segmentation", model=folder)
+for number in range(2):
+    pipe(photo, candidate_labels="cats", others="own")
+    pipe(photo, candidate_labels="cats", threshold=0.5)
+    pipe(photo, candidate_labels="cats")
+"""
+
+
+def test_what_others_were_left_out_is_logged_once(tiny_folder: Path, photos: list[Path], tmp_path: Path) -> None:
+    done = run(OTHERS_LOGGED, tmp_path, str(tiny_folder), str(photos[0]))
+    assert done.returncode == 0, done.stderr
+    left_out, single = done.stderr.splitlines()
+    assert left_out == "Left out of the others, as they mean the same as a label: 'cat, kitten' (cats)."
+    assert single.startswith("With a single label, every pixel gets it.") and 'others="own"' in single
+
+
+def test_words_and_others_are_embedded_once_for_each_call(tiny_folder: Path, photos: list[Path]) -> None:
+    pipe = load(str(tiny_folder))
+    calls = []
+    pipe.model.model.clip.text_model.register_forward_hook(lambda *_: calls.append(1))
+    pipe([str(path) for path in photos], candidate_labels="cat", others="own")
+    assert len(calls) == 2

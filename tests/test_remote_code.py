@@ -111,6 +111,15 @@ result = pipe(photo, candidate_labels={labels!r}, threshold=0.5, background_labe
 np.savez("result.npz", *[np.asarray(each["mask"]) for each in result])
 print("", [(each["label"], round(each["score"], 4)) for each in result], sep="\\n")
 
+# Others: lists and the model's own classes; vocabularies and files come with the package.
+assert [each["label"] for each in pipe(photo, candidate_labels={labels!r}, others="own")]
+assert [each["label"] for each in pipe(photo, candidate_labels={labels!r}, others=["sky"], background_label="rest")]
+try:
+    pipe(photo, candidate_labels={labels!r}, others="coco_stuff_171")
+    raise SystemExit("a vocabulary without the package")
+except ImportError as error:
+    assert "coco_stuff_171" in str(error) and "pip install catseg-hf" in str(error)
+
 config = AutoConfig.from_pretrained(folder, **trust)
 model = AutoModelForSemanticSegmentation.from_pretrained(folder, **trust)
 features = AutoModel.from_pretrained(folder, **trust)

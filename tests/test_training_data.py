@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,9 @@ def test_unusual_labels_are_said_with_figures(
 
 
 def test_what_was_left_out_is_said_once_and_kept(
-    data: SegmentationDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    data: SegmentationDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "images" / "phone.heic").write_bytes(b"")
     dataset = load_folder(tmp_path / "images", tmp_path / "labels", data.vocabulary)
     samples = TrainingSamples(dataset, RECIPE)

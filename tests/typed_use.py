@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """The package as typed code uses it: `make quality` has mypy check this file, strictly, and nothing runs it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from catseg_hf import (
     CatSegForSemanticSegmentation,
     CatSegImageProcessor,
     CatSegProcessor,
+    Segmentation,
+    Segmenter,
     load_vocabulary,
     parse_labels,
 )
@@ -33,11 +36,12 @@ from catseg_hf.evaluation import (
     ConfusionMatrix,
     Evaluation,
     Protocol,
-    Segmenter,
     evaluate,
     load_evaluation,
     results_table,
 )
+from catseg_hf.evaluation import Segmenter as EvaluatedSegmenter
+from catseg_hf.formats import AnnotationOptions
 from catseg_hf.hub import find_model, push_folder
 from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
 from catseg_hf.pictures import heat_map, overlay
@@ -61,6 +65,29 @@ def segment(photo: Image.Image, labels: list[str | list[str]]) -> Image.Image:
     return overlay(photo, label_map, labels, opacity=0.5, legend=False)
 
 
+def hold(photo: Image.Image, paths: list[Path], array: np.ndarray, tensor: torch.Tensor) -> dict[str, Any]:
+    segmenter = Segmenter.from_pretrained("tiny", labels=["cat", ["grass", "lawn"]], others="own", dtype="float32")
+    found = segmenter(photo)
+    assert_type(found, Segmentation)
+    assert_type(segmenter("photo.jpg"), Segmentation)
+    assert_type(segmenter(Path("photo.jpg")), Segmentation)
+    assert_type(segmenter(paths, batch_size=4), Iterator[Segmentation])
+    assert_type(segmenter(image for image in (photo, photo)), Iterator[Segmentation])
+    other = segmenter.with_labels("dog, sofa", threshold=0.3, background="rest")
+    assert_type(other, Segmenter)
+    again = Segmenter(segmenter.model, segmenter.processor, ["dog"], others=["sofa"])
+    assert_type(again(tensor), Segmentation)
+    one: Segmentation = again(array)
+    assert_type(one.class_ids, np.ndarray)
+    assert_type(one.scores, np.ndarray | None)
+    assert_type(found.names, list[str])
+    assert_type(found.mask("cat"), Image.Image)
+    assert_type(found.overlay(legend=False), Image.Image)
+    found.save("overlay.jpg")
+    found.save(Path("annotations.json"), format="coco", options=AnnotationOptions(min_area=20))
+    return found.to_coco(AnnotationOptions(simplify=1))
+
+
 def logits(model: CatSegForSemanticSegmentation, processor: CatSegProcessor, photo: Image.Image) -> torch.Tensor | None:
     views = CatSegImageProcessor(image_size=384)(photo, return_tensors="pt")
     inputs = processor(images=[photo], text="cat, grass", return_tensors="pt", padding="max_length")
@@ -77,7 +104,7 @@ def measure(folder: Path, model: CatSegForSemanticSegmentation, processor: CatSe
     assert_type(result, Evaluation)
     assert_type(load_evaluation(folder), Evaluation | None)
     assert_type(results_table(result.results), str)
-    maps = Segmenter(model, processor, dataset.vocabulary)([dataset[0].image], [(10, 20)])
+    maps = EvaluatedSegmenter(model, processor, dataset.vocabulary)([dataset[0].image], [(10, 20)])
     matrix = ConfusionMatrix(2, class_names=["cat", "grass"])
     matrix.update(maps[0], np.zeros((10, 20), dtype=np.uint8))
     assert_type(matrix.compute(), dict[str, Any])

@@ -3,10 +3,11 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from catseg_hf.app.evaluation_data import load_data_set
 from catseg_hf.command_options import Compile, WeightType
 
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from catseg_hf.datasets import SegmentationDataset
     from catseg_hf.evaluation import Evaluation, Segmenter
 
-
-# What label files of other data than benchmarks need.
-LABEL_OPTIONS = ("ignore_index", "reduce_labels", "binary_masks", "label_map")
 
 Model = Annotated[str, typer.Option(help="As for `catseg segment`.")]
 DataSet = Annotated[
@@ -35,7 +33,7 @@ Annotations = Annotated[
     Path | None,
     typer.Option(
         help="Of --images: a folder of label files of the same names; or annotations: COCO's JSON, Label Studio's "
-        "export as JSON, CVAT's XML 1.1, or a YOLO segmentation folder."
+        "export as JSON, CVAT's XML 1.1, or a folder of YOLO's segmentation or of LabelMe."
     ),
 ]
 VocabularyName = Annotated[
@@ -91,6 +89,13 @@ SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, and say so.")
 ]
 UpdateCard = Annotated[bool, typer.Option("--update-card", help="Write the mIoUs into the card in the model's folder.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(help="Precision, recall and IoU of this class, if only it is named; can be given several times."),
+]
+Others = Annotated[
+    str | None, typer.Option(help="Classes that compete with --only: a vocabulary, a file or own [default: own].")
+]
 DataSetRevision = Annotated[str | None, typer.Option(help="Version of the data set, for the card.")]
 
 
@@ -123,6 +128,8 @@ def evaluate(
     skip_unreadable: SkipUnreadable = False,
     update_card: UpdateCard = False,
     dataset_revision: DataSetRevision = None,
+    only: Only = None,
+    others: Others = None,
 ) -> None:
     """Measure a model on a data set: both mIoU conventions, per class, with a report.
 
@@ -132,7 +139,12 @@ def evaluate(
     import torch
 
     from catseg_hf import evaluation
+    from catseg_hf.app.evaluate_only import check_only, evaluate_only
 
+    if only:
+        check_only(seen=seen, update_card=update_card)
+    elif others is not None:
+        raise ValueError(f"--others {others} competes with the classes of --only: give --only NAME too.")
     accelerate = needed_accelerate()
     if update_card:
         check_card(model, limit)
@@ -142,17 +154,24 @@ def evaluate(
     own_data |= {"reduce_labels": reduce_labels or None, "binary_masks": binary_masks or None, "label_map": label_map}
     own_data["missing"] = missing
     data = load_data_set(dataset, data_root=data_root, split=split, **own_data)
+    name = data.name.replace("/", "_")
+    if only:
+        data = evaluation.only_classes(data, only)
+        name += f"-only-{'-'.join(only)}"
 
     state = accelerate.PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     folder, network, processor = load_model(model, dtype, state.device, compile)
     if output is None:
-        output = default_output(folder, f"{data.name.replace('/', '_')}-{protocol}{'-tta' if tta else ''}")
+        output = default_output(folder, f"{name}-{protocol}{'-tta' if tta else ''}")
     options = {"batch_size": batch_size, "num_workers": num_workers, "limit": limit, "seen": seen}
+    options["skip_unreadable"] = skip_unreadable
+    is_main = state.is_main_process
     try:
-        result = evaluation.evaluate(
-            network, processor, data, chosen, output=output, skip_unreadable=skip_unreadable, **options
-        )
-        if state.is_main_process:
+        if only:
+            evaluate_only(network, processor, data, chosen, others or "own", output, is_main=is_main, **options)
+        else:
+            result = evaluation.evaluate(network, processor, data, chosen, output=output, **options)
+        if is_main and not only:
             report(result, output, data, evaluation.Segmenter(network, processor, data.vocabulary, chosen), worst)
             if update_card:
                 typer.echo(f"Updated {evaluation.update_card(folder, result.results, dataset_revision)}")
@@ -256,43 +275,6 @@ def report(
     write_report(result, output, data, segmenter, num_worst)
     typer.echo(results_table(result.results))
     typer.echo(f"\nWrote {output}")
-
-
-def load_data_set(dataset: str | None, **options: Any) -> "SegmentationDataset":
-    """The data set that the options of `catseg evaluate` name.
-
-    Args:
-        dataset (`str`, *optional*): A benchmark, or a data set of the library `datasets`; `None` for two folders.
-        options: The further options, by name; `None` where they were not given.
-
-    Returns:
-        [`SegmentationDataset`]: The data set.
-
-    Raises:
-        ValueError: If an option is missing, or one has no effect; names them.
-    """
-    from catseg_hf.datasets import from_hub_dataset, load_benchmark, load_folder
-    from catseg_hf.datasets.annotations import annotation_file
-    from catseg_hf.vocabularies import available_vocabularies
-
-    if dataset is None:
-        names_classes = options["annotations"] is not None and annotation_file(options["annotations"]) is not None
-        needed, allowed, kind = {"images", "annotations"}, {*LABEL_OPTIONS, "missing"}, ""
-        (allowed if names_classes or options["label_map"] is not None else needed).add("vocabulary")
-    elif dataset in available_vocabularies():
-        needed, allowed, kind = {"data_root"}, {"split"}, "a benchmark"
-    else:
-        needed, allowed = set(), {"split", *LABEL_OPTIONS}
-        (allowed if options["label_map"] is not None else needed).add("vocabulary")
-        kind = f"a data set of the library `datasets`, not one of {', '.join(available_vocabularies())}"
-    given = {name: value for name, value in options.items() if value is not None}
-    start = "Without --dataset, " if dataset is None else f"With --dataset {dataset}, {kind}, "
-    for names, advice in ((needed - given.keys(), "give"), (given.keys() - needed - allowed, "leave out")):
-        if names:
-            raise ValueError(f"{start}{advice} {', '.join('--' + name.replace('_', '-') for name in sorted(names))}.")
-    if dataset is None:
-        return load_folder(given.pop("images"), given.pop("annotations"), **given)
-    return (load_benchmark if kind == "a benchmark" else from_hub_dataset)(dataset, **given)
 
 
 __all__ = ["evaluate"]

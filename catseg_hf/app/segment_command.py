@@ -16,7 +16,6 @@ from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOption
 if TYPE_CHECKING:
     from catseg_hf.prompts_catseg import Label
 
-SWITCH_OFF = "With --others none, it gets every pixel."
 LOOK_FOR, RESULTS = "What to look for", "Results"
 
 # An `Enum`, since typer takes no lists of literals.
@@ -153,7 +152,10 @@ def segment(
 
     A photo that cannot be read does not stop the others: it is named at the end, and the exit code is 1.
     """
-    if background is not None and threshold is None and others is None:
+    from catseg_hf.segmenting.only_named import others_by_default
+
+    classes = read_labels(labels, labels_file)
+    if background is not None and threshold is None and others_by_default(classes, others) is None:
         raise ValueError("--background is the class of the pixels below --threshold or of --others: give one too.")
     names = [name.value for name in dict.fromkeys(formats or [])] or [DEFAULT_FORMAT.name]
     job = Job(
@@ -161,7 +163,7 @@ def segment(
         device=device,
         dtype=dtype,
         compiles=compile,
-        labels=read_labels(labels, labels_file),
+        labels=classes,
         others=others,
         threshold=threshold,
         background=background,
@@ -175,8 +177,6 @@ def segment(
         videos=videos,
         cluster=cluster,
     )
-    if others is None and job.labels is not None and len(job.labels) == 1:
-        typer.echo(f"Only {labels or labels_file} is shown: all else goes to other classes. {SWITCH_OFF}", err=True)
     if engine == "ray":
         return _segment_on_ray(inputs, job, native)
     data_set = next((format.name for format in job.formats if format.is_data_set), None)

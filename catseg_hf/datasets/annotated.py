@@ -125,16 +125,7 @@ def checked_polygons(
     kept = [ring for ring in rings if len(ring) >= 3]
     height, width = size
     if sum(map(len, rings)):
-        left, top, right, bottom = _box(rings)
-        if not all(map(math.isfinite, (left, top, right, bottom))):
-            raise ValueError(
-                f"{place} has coordinates that are not finite (NaN or infinite): draw it anew, or remove it."
-            )
-        if _is_far(left, right, width) or _is_far(top, bottom, height):
-            raise ValueError(
-                f"{place} lies far outside of its image: x from {left:g} to {right:g} and y from {top:g} to "
-                f"{bottom:g}, for {width} x {height} pixels. Mend or remove it; is it of another image or size?"
-            )
+        check_place(rings, size, place)
     has_area = False
     if kept:
         left, top, right, bottom = _box(kept)
@@ -143,6 +134,28 @@ def checked_polygons(
         left_out.add(NO_AREA, place)
     # Without anything in the image, nothing is painted; what is thin and slanted may have pixels.
     return Polygons(kept) if has_area else None
+
+
+def check_place(rings: Sequence[np.ndarray], size: tuple[int, int], place: str) -> None:
+    """Refuses what cannot be of an image.
+
+    Args:
+        rings (`Sequence[np.ndarray]` of shapes `(N, 2)`): Corners, in pixels; at least one.
+        size (`tuple[int, int]`): Height and width of the image.
+        place (`str`): Which annotation it is.
+
+    Raises:
+        ValueError: If a coordinate is not finite or far outside of the image.
+    """
+    height, width = size
+    left, top, right, bottom = _box(rings)
+    if not all(map(math.isfinite, (left, top, right, bottom))):
+        raise ValueError(f"{place} has coordinates that are not finite (NaN or infinite): draw it anew, or remove it.")
+    if _is_far(left, right, width) or _is_far(top, bottom, height):
+        raise ValueError(
+            f"{place} lies far outside of its image: x from {left:g} to {right:g} and y from {top:g} to "
+            f"{bottom:g}, for {width} x {height} pixels. Mend or remove it; is it of another image or size?"
+        )
 
 
 def _box(rings: Sequence[np.ndarray]) -> tuple[float, float, float, float]:
@@ -273,6 +286,7 @@ __all__ = [
     "AnnotationFile",
     "LabeledShape",
     "LeftOut",
+    "check_place",
     "checked_polygons",
     "ids_by_name",
     "match_files",

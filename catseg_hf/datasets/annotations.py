@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""Folders of images with an annotation file: COCO's JSON, YOLO's folders, Label Studio's exports, CVAT's XML."""
+"""Images with annotations: COCO's JSON, folders of YOLO and LabelMe, Label Studio's exports, CVAT's XML."""
 
 import json
 from collections import defaultdict
@@ -19,6 +19,7 @@ from catseg_hf.datasets.files import read_image
 from catseg_hf.datasets.folders import FolderFiles, sample_names
 from catseg_hf.datasets.label_studio import is_label_studio, read_label_studio
 from catseg_hf.datasets.label_values import StoredIds
+from catseg_hf.datasets.labelme import is_labelme, is_labelme_folder, read_labelme
 from catseg_hf.datasets.segmentation import Sample, SegmentationDataset, make_sample
 from catseg_hf.datasets.yolo import is_yolo, read_yolo, yolo_data_file
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -28,7 +29,8 @@ from catseg_hf.text_cleaning_catseg import clean_text
 # Of pixels that no annotation holds.
 NOTHING = 65535
 KINDS = (
-    "COCO's and Label Studio's end in .json, YOLO's in .yaml (or are classes.txt, obj.names, obj.data), CVAT's in .xml"
+    "COCO's and Label Studio's end in .json, YOLO's in .yaml (or are classes.txt, obj.names, obj.data), CVAT's in "
+    ".xml, and LabelMe's are a folder"
 )
 
 
@@ -39,13 +41,14 @@ def annotation_file(labels: Path) -> Path | None:
         labels (`Path`): A file, or a folder.
 
     Returns:
-        `Path`, *optional*: The file, or that of a YOLO folder which names its classes; `None` of another folder.
+        `Path`, *optional*: The file, or that of a YOLO folder which names its classes, or a folder of LabelMe; `None`
+        of another folder.
 
     Raises:
         ValueError: If it is a file of another kind.
     """
     if labels.is_dir():
-        return yolo_data_file(labels)
+        return yolo_data_file(labels) or (labels if is_labelme_folder(labels) else None)
     if labels.is_file() and labels.suffix.lower() not in (".json", ".xml") and not is_yolo(labels):
         raise ValueError(f"{labels} is no annotation file: {KINDS}.")
     return labels if labels.is_file() else None
@@ -59,7 +62,7 @@ def load_annotations(
     Args:
         images (`Path`): The folder of the images.
         found ([`FolderFiles`]): The images in it, and what is left out there.
-        labels (`Path`): The annotation file.
+        labels (`Path`): The annotation file, or the folder of LabelMe's.
         vocabulary (`list[str | list[str]]`, *optional*): The classes; by default those of the file.
         ignore_index (`int`): Id of pixels without annotation.
         skip (`bool`): Whether to go on without images that the file lists and the folder lacks.
@@ -101,6 +104,8 @@ def load_annotations(
 def _read(labels: Path, images: Path, files: Sequence[str]) -> AnnotationFile:
     if is_yolo(labels):
         return read_yolo(labels, images, files)
+    if labels.is_dir():
+        return read_labelme(labels)
     try:
         return _read_content(read_xml(labels) if labels.suffix.lower() == ".xml" else json.loads(labels.read_bytes()))
     except ValueError as error:
@@ -122,6 +127,8 @@ def _read_content(content: Any) -> AnnotationFile:
         return read_label_studio(content)
     if is_coco(content):
         return read_coco(content)
+    if is_labelme(content):
+        raise _UnknownFormat("is LabelMe's file of one image: give the folder that holds those of all.")
     raise _UnknownFormat("is neither COCO's JSON nor an export of Label Studio.")
 
 

@@ -64,9 +64,10 @@ def load_folder(
             `a/b.jpg.png` where there are images that differ only in their ending. Files without an image are not used.
             Or annotations: COCO's JSON with polygons or run lengths, an export of Label Studio as JSON with polygons or
             brush, CVAT's XML 1.1 for images with polygons or masks, or a YOLO segmentation folder, named by it or its
-            `data.yaml` (`classes.txt`, `obj.names`, `obj.data`). But for YOLO's, only the images in the file are used;
-            an image of a YOLO folder that has no text file is background. Later annotations cover earlier ones, and
-            pixels without any are not scored.
+            `data.yaml` (`classes.txt`, `obj.names`, `obj.data`), or a folder of LabelMe's JSON files with polygons or
+            masks, which can be that of the images. But for YOLO's, only the images in the file are used; an image of a
+            YOLO folder that has no text file is background. Later annotations cover earlier ones, and pixels without
+            any are not scored.
         vocabulary (`str`, `os.PathLike` or `Sequence[str | Sequence[str]]`):
             The classes in the order of their ids: a list as [`CatSegProcessor`] takes it, the path of a text file with
             one class a line (` | ` separates synonyms, `#` starts a comment), or the name of a shipped vocabulary.
@@ -111,10 +112,13 @@ def load_folder(
     if not found.files:
         problem = f"`images` {str(image_folder)!r} holds no file that ends with {IMAGE_SUFFIXES}."
         raise FileNotFoundError(" ".join([problem, *found.remarks]))
-    if annotations is not None and annotations.name in NAMES_FILES and label_folder.is_dir():
-        # Label files with the names of their classes beside them are label files.
+    has_both = annotations == label_folder or (annotations is not None and annotations.name in NAMES_FILES)
+    if has_both and label_folder.is_dir():
+        # Label files with the names of their classes, or outlines, beside them are label files; images are none.
         labelled = label_files(label_folder)
-        annotations = None if all(stem_of(image) in labelled for image in found.files) else annotations
+        images_there = set(found.files) if label_folder.samefile(image_folder) else set()
+        masks = (labelled.get(stem_of(image)) for image in found.files)
+        annotations = None if all(mask is not None and mask not in images_there for mask in masks) else annotations
     if annotations is not None:
         if reduce_labels or binary_masks or label_map is not None:
             raise ValueError(

@@ -12,7 +12,8 @@ import torch
 
 from catseg_hf.datasets.label_values import LabelValues
 from catseg_hf.datasets.segmentation import Sample, make_sample
-from catseg_hf.file_kinds import HEIC, kind_of
+from catseg_hf.file_kinds import kind_of
+from catseg_hf.image_reading_catseg import open_picture
 
 
 def read_image(path: Path) -> PIL.Image.Image:
@@ -28,14 +29,14 @@ def read_image(path: Path) -> PIL.Image.Image:
         OSError: If there is none or it is damaged; the message names it.
     """
     try:
-        with PIL.Image.open(path) as image:
+        with open_picture(path) as image:
             image.load()
             return image
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow raises many types for damaged files
         kind = kind_of(path)
-        if kind is not None and (kind.kind != "photo" or kind == HEIC):
+        if kind is not None and (kind.kind != "photo" or isinstance(error, ImportError)):
             raise OSError(f"{path} cannot be read as an image, since it is {kind.name}; {kind.advice}.") from error
         raise OSError(f"{path} cannot be read as an image, it may be damaged: {error}") from error
 

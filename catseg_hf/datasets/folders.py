@@ -4,13 +4,15 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from catseg_hf.file_kinds import kind_of, sentences_about_left_out
+from catseg_hf.file_kinds import HEIC, kind_of, sentences_about_left_out
 
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 # Without JPEG, which changes class ids.
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 
@@ -37,8 +39,12 @@ def image_files(folder: Path) -> FolderFiles:
         [`FolderFiles`]: Hidden files of other kinds are not mentioned, nor what macOS writes beside files.
     """
     files, left_out = [], []
+    reads_heic = find_spec("pillow_heif") is not None
     for name in _files_below(folder):
-        if name.lower().endswith(IMAGE_SUFFIXES):
+        # Some phones give a JPEG that ending.
+        if name.lower().endswith(IMAGE_SUFFIXES) or (
+            name.lower().endswith(HEIC_SUFFIXES) and (reads_heic or kind_of(folder / name) != HEIC)
+        ):
             files.append(name)
         elif not name.rpartition("/")[2].startswith(".") and (kind := kind_of(folder / name)) is not None:
             left_out.append((name, kind))

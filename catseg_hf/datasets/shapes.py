@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
@@ -89,15 +90,54 @@ class BoxRunLengths:
 
     def paint(self, values: np.ndarray, value: int) -> None:
         """See [`Polygons.paint`]."""
-        left, top, width, height = self.box
+        width, height = self.box[2:]
         # Row by row is column by column of what is turned.
         mask = decode_mask(width, height, {"size": [width, height], "counts": self.counts}).T
-        # Brushes also paint beside the image.
-        part = values[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-        if not part.size:
-            raise ValueError(f"has a mask in the box {self.box}, outside of an image of {list(values.shape)} pixels.")
-        rows, columns = max(-top, 0), max(-left, 0)
-        part[mask[rows : rows + part.shape[0], columns : columns + part.shape[1]]] = value
+        _paint_box(values, value, mask, self.box)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxPicture:
+    """LabelMe's mask: a picture of a part of the image.
+
+    Args:
+        content (`bytes`): The picture's file.
+        box (`tuple[int, int, int, int]`): Left, top, width and height of the part.
+    """
+
+    content: bytes
+    box: tuple[int, int, int, int]
+
+    def mask(self) -> np.ndarray:
+        """Where the mask is.
+
+        Returns:
+            `np.ndarray` of shape `(height, width)`: True or False for each pixel of the part.
+
+        Raises:
+            ValueError: If the picture is damaged, or of another size than the part.
+        """
+        try:
+            with PIL.Image.open(BytesIO(self.content)) as picture:
+                if picture.size != self.box[2:]:
+                    raise ValueError(f"it has {picture.size} pixels for a part of {self.box[2:]}.")
+                return np.asarray(picture.convert("L")) > 0
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"it is no picture: {error}") from error
+
+    def paint(self, values: np.ndarray, value: int) -> None:
+        """See [`Polygons.paint`]."""
+        _paint_box(values, value, self.mask(), self.box)
+
+
+def _paint_box(values: np.ndarray, value: int, mask: np.ndarray, box: tuple[int, int, int, int]) -> None:
+    left, top, width, height = box
+    # Brushes also paint beside the image.
+    part = values[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
+    if not part.size:
+        raise ValueError(f"has a mask in the box {box}, outside of an image of {list(values.shape)} pixels.")
+    rows, columns = max(-top, 0), max(-left, 0)
+    part[mask[rows : rows + part.shape[0], columns : columns + part.shape[1]]] = value
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +194,29 @@ class Brush:
 
 
 @dataclass(frozen=True, eq=False)
+class DrawnPolygon:
+    """A polygon as LabelMe draws it: through the pixels that its corners lie in, those of its outline included.
+
+    Args:
+        points (`np.ndarray` of shape `(N, 2)`): x and y of the corners in pixels.
+    """
+
+    points: np.ndarray
+
+    def paint(self, values: np.ndarray, value: int) -> None:
+        """See [`Polygons.paint`]."""
+        # Towards zero, as Pillow does.
+        corners = self.points.astype(int)
+        left, top = corners.min(axis=0).clip(0).tolist()
+        right, bottom = (corners.max(axis=0) + 1).clip(0).tolist()
+        part = values[top:bottom, left:right]
+        if part.size:
+            mask = PIL.Image.new("1", part.shape[::-1])
+            PIL.ImageDraw.Draw(mask).polygon((corners - (left, top)).ravel().tolist(), fill=1, outline=1)
+            part[np.asarray(mask)] = value
+
+
+@dataclass(frozen=True, eq=False)
 class PixelPolygon:
     """A polygon as YOLO's tools draw it: through the pixels of its rounded corners, those of its outline included.
 
@@ -165,17 +228,20 @@ class PixelPolygon:
 
     def paint(self, values: np.ndarray, value: int) -> None:
         """See [`Polygons.paint`]."""
-        corners = np.round(self.points * values.shape[::-1]).astype(int)
-        left, top = corners.min(axis=0).clip(0).tolist()
-        right, bottom = (corners.max(axis=0) + 1).tolist()
-        part = values[top:bottom, left:right]
-        if part.size:
-            mask = PIL.Image.new("1", part.shape[::-1])
-            PIL.ImageDraw.Draw(mask).polygon((corners - (left, top)).ravel().tolist(), fill=1, outline=1)
-            part[np.asarray(mask)] = value
+        DrawnPolygon(np.round(self.points * values.shape[::-1])).paint(values, value)
 
 
-Shape = Polygons | RunLengths | BoxRunLengths | Brush | PixelPolygon
+Shape = Polygons | RunLengths | BoxRunLengths | BoxPicture | Brush | DrawnPolygon | PixelPolygon
 
 
-__all__ = ["BoxRunLengths", "Brush", "PixelPolygon", "Polygons", "RunLengths", "Shape", "load_coco_mask"]
+__all__ = [
+    "BoxPicture",
+    "BoxRunLengths",
+    "Brush",
+    "DrawnPolygon",
+    "PixelPolygon",
+    "Polygons",
+    "RunLengths",
+    "Shape",
+    "load_coco_mask",
+]

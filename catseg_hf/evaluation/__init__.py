@@ -6,6 +6,7 @@ Only [`evaluate`] itself needs the extra `eval`.
 
 from .charts import draw_class_bars, draw_confusions, draw_worst_images
 from .metrics import ConfusionMatrix
+from .only import only_classes, only_table
 from .protocols import AUGMENTATION_SCALES, PROTOCOL_NAMES, Protocol
 from .report import class_table, results_table, update_card, write_report
 from .results import Evaluation, load_evaluation, save_evaluation, seen_unseen
@@ -27,6 +28,8 @@ __all__ = [
     "draw_worst_images",
     "evaluate",
     "load_evaluation",
+    "only_classes",
+    "only_table",
     "prepare_images",
     "results_table",
     "save_evaluation",

@@ -10,6 +10,7 @@ from typing import Any
 from catseg_hf.conversion.released import weights_digest
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.others_catseg import NUM_OTHERS
 
 
 # Fields of a configuration that say nothing about what a model computes.
@@ -35,7 +36,7 @@ def describe(
     )
     # Of a file the name, of a row its number.
     images = [record[0] if isinstance(record, tuple) else record for record in dataset.records]
-    return {
+    identity = {
         "weights_sha256": weights_digest(model),
         "config_sha256": _digest(config),
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -50,6 +51,9 @@ def describe(
         "limit": limit,
         "skip_unreadable": skip_unreadable,
     }
+    if segmenter.classes.others:
+        identity["others_sha256"] = _digest([segmenter.classes.others, NUM_OTHERS])
+    return identity
 
 
 def _digest(value: Any) -> str:

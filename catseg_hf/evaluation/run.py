@@ -30,6 +30,7 @@ from catseg_hf.evaluation.results import (
 from catseg_hf.evaluation.segmenter import Segmenter
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
+from catseg_hf.prompts_catseg import Labels
 
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def evaluate(
     limit: int | None = None,
     seen: Vocabulary | None = None,
     skip_unreadable: bool = False,
+    others: Labels | None = None,
 ) -> Evaluation:
     """Segments the images of a data set and counts which classes their pixels get.
 
@@ -77,6 +79,9 @@ def evaluate(
             seen if one of its names is among their names; capital letters make no difference.
         skip_unreadable (`bool`, *optional*, defaults to `False`):
             Whether to leave out images that cannot be read, and name them in the result, instead of refusing.
+        others (`str` or `Iterable[str | Iterable[str]]`, *optional*):
+            Classes that compete with those of the data set, as [`resolve_others`] takes them. Their pixels go to the
+            last class of the data set, which is one of [`only_classes`].
 
     Returns:
         [`Evaluation`]: In each process.
@@ -92,7 +97,7 @@ def evaluate(
     if limit is not None and limit >= len(dataset):
         limit = None
     state = start_processes(model.device)
-    segmenter = Segmenter(model, processor, dataset.vocabulary, protocol)
+    segmenter = Segmenter(model, processor, dataset.vocabulary, protocol, others)
     identity = describe(segmenter, dataset, batch_size, limit, skip_unreadable)
     folder = None if output is None else Path(output)
     finished = None if folder is None else _finished_before(folder, dataset, identity, seen, state)

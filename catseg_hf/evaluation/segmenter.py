@@ -12,8 +12,9 @@ from catseg_hf.evaluation.protocols import Protocol
 from catseg_hf.image_processing_catseg import resized_size
 from catseg_hf.image_reading_catseg import read_image
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
+from catseg_hf.others_catseg import resolve_others, segment_with_others, with_others
 from catseg_hf.processing_catseg import CatSegProcessor
-from catseg_hf.prompts_catseg import Label
+from catseg_hf.prompts_catseg import Label, Labels
 
 
 # detectron2's `TEST.AUG.MAX_SIZE`, which CAT-Seg leaves as it is.
@@ -39,11 +40,13 @@ class Segmenter:
         processor ([`CatSegProcessor`]): The model's.
         vocabulary (`Sequence[str | list[str]]`): Names of the classes, in class-id order.
         protocol ([`Protocol`], *optional*): The original's by default.
+        others (`str` or `Iterable[str | Iterable[str]]`, *optional*):
+            Classes that compete, as [`resolve_others`] takes them. What goes to them has an id behind the vocabulary's.
 
     Attributes:
         image_processor ([`CatSegImageProcessor`]): With the protocol's arguments.
         input_ids (`torch.LongTensor` of shape `(T, P, L)` or `(T, P, S, L)`): The prompts.
-        text_embeds (`torch.FloatTensor` of shape `(T, P, D)`): Their embeddings.
+        classes ([`LabelsWithOthers`]): Their embeddings, and which others there are.
 
     Raises:
         ValueError: If the model is in training mode, or a class name cannot be used.
@@ -62,6 +65,7 @@ class Segmenter:
         processor: CatSegProcessor,
         vocabulary: Sequence[Label],
         protocol: Protocol | None = None,
+        others: Labels | None = None,
     ) -> None:
         if model.training:
             raise ValueError("The model is in training mode: call `model.eval()` first.")
@@ -72,7 +76,11 @@ class Segmenter:
         self.image_processor = type(image_processor).from_dict(settings)
         with torch.inference_mode():
             self.input_ids = processor(text=list(vocabulary), return_tensors="pt").input_ids
-            self.text_embeds = model.get_text_embeds(self.input_ids)
+            text_embeds, competing = model.get_text_embeds(self.input_ids), resolve_others(others, model.config)
+            other_embeds = None
+            if competing.labels:
+                other_embeds = model.get_text_embeds(processor(text=competing.labels, return_tensors="pt").input_ids)
+            self.classes = with_others(vocabulary, text_embeds, competing, other_embeds)
 
     def __call__(self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
         """Segments photos.
@@ -116,7 +124,9 @@ class Segmenter:
             name: values.to(self.model.device) if name.endswith("pixel_values") else values
             for name, values in inputs.items()
         }
-        return self.model(**moved, text_embeds=self.text_embeds)
+        # Augmentations of an image are compared class by class.
+        classes, keep_rows = self.classes, self.protocol.is_augmented
+        return segment_with_others(self.model, classes.text_embeds, classes.num_labels, keep_rows=keep_rows, **moved)
 
     def _merge(
         self, outputs: list[CatSegSemanticSegmenterOutput], flipped: list[bool], size: tuple[int, int]
@@ -151,7 +161,7 @@ class Segmenter:
         return self.image_processor.post_process_class_scores(output, [size], class_ids)[0]
 
     def _class_chunks(self, size: tuple[int, int]) -> Iterator[range]:
-        num_classes = len(self.text_embeds)
+        num_classes = len(self.classes.text_embeds)
         chunk_size = max(1, CHUNK_ELEMENTS // (size[0] * size[1]))
         for first in range(0, num_classes, chunk_size):
             yield range(first, min(first + chunk_size, num_classes))

@@ -72,10 +72,10 @@ def format_of(path: str) -> Format:
         # Two endings, as in a folder of results: a.labels.png.
         if format.ending.count(".") > 1 and name.endswith(format.ending):
             return format
-    found = [format for format in FORMATS if name.endswith(format.file_endings)]
+    possible = [format for format in FORMATS if not format.is_data_set and name.endswith(_last_ending(format))]
+    found = [format for format in FORMATS if name.endswith(format.file_endings)] or possible
     if len(found) == 1:
         return found[0]
-    possible = [format for format in FORMATS if not format.is_data_set and name.endswith(_last_ending(format))]
     listed = ", ".join(format.name for format in possible or FORMATS if not format.is_data_set)
     raise ValueError(f"The ending of {path} does not say its format: give `format=`, one of {listed}.")
 

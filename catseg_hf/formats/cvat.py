@@ -23,7 +23,6 @@ class Cvat(AnnotationFormat):
     help = "CVAT's XML 1.1 for images"
     ending = ".cvat.xml"
     default_output = "annotations.xml"
-    file_endings = (".xml",)
     holds = frozenset({("polygons", "part"), ("rle", "part"), ("rle", "class")})
     folder_file = "annotations.xml"
 

@@ -110,7 +110,7 @@ class Format(Output):
     Attributes:
         title (`str`): What people call it.
         help (`str`): What it is, for those who choose one.
-        file_endings (`tuple[str, ...]`): Endings of files that can only be of this format.
+        file_endings (`tuple[str, ...]`): Endings that mean this format where several have them.
         needs_scores (`bool`): Whether it says how sure the model is.
         is_data_set (`bool`): Whether it is a data set with a row for each photo, which only a fleet writes.
         video ([`VideoOutput`], *optional*), large_image ([`LargeImageOutput`], *optional*):

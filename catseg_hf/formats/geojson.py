@@ -45,7 +45,6 @@ class GeoJson(AnnotationFormat):
     help = "outlines in pixels, a file for each photo"
     ending = ".geojson"
     default_output = "segmentation.geojson"
-    file_endings = (".geojson",)
     needs_scores = True
     holds = frozenset({("polygons", "part"), ("polygons", "class")})
     records_classes = False

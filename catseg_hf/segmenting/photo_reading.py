@@ -15,13 +15,15 @@ from PIL import Image, UnidentifiedImageError
 
 from catseg_hf.formats.format import is_url
 from catseg_hf.formats.result_files import STDIN
-from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, damage_named, read_image
+from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError, damage_named, open_picture, read_image
 
 
 # Of a photo from the web or from standard input.
 MAX_BYTES = 100 * 2**20
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 2**18
+# Formats of animations, as Pillow calls them.
+ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 
 def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
@@ -47,6 +49,9 @@ def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
             raise OSError(f"{name} {picture}")
         return name, picture
     name = getattr(image, "filename", "") or f"image-{number}"
+    if not isinstance(image, Image.Image) and getattr(image, "ndim", None) not in (2, 3):
+        kind = f"a {type(image).__name__}" if not hasattr(image, "shape") else f"of shape {tuple(image.shape)}"
+        raise TypeError(f"{name} is {kind}: give a path, a URL or a picture.")
     return name, Image.fromarray(read_image(image, None, True, MAX_PIXELS)[0])
 
 
@@ -115,23 +120,38 @@ def decode_photo(file: BinaryIO, max_pixels: int) -> Image.Image:
         max_pixels (`int`): Largest height times width; larger photos are refused before they are decoded.
 
     Returns:
-        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white.
+        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white; of an animation the first
+        frame, with `"is_animated"` in its `info`.
 
     Raises:
         TooManyPixelsError: If it is larger.
         UnidentifiedImageError: If it is no picture.
         OSError: If it is damaged.
+        ImportError: If it is HEIC, and pillow-heif is missing.
     """
     try:
         with warnings.catch_warnings(), damage_named():
             # Pillow warns of pictures half as large as the limit, which holds for all of them.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                return Image.fromarray(read_image(picture, None, True, max_pixels)[0])
+            with open_picture(file) as picture:
+                photo = Image.fromarray(read_image(picture, None, True, max_pixels)[0])
+                if _is_animated(picture):
+                    photo.info["is_animated"] = True
+                return photo
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"it has more than {max_pixels:,} pixels: make it smaller.") from error
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError("it is none, or of a format that Pillow does not know.") from error
+
+
+def _is_animated(picture: Image.Image) -> bool:
+    # Others are several, too: photos with a preview, pages.
+    if picture.format not in ANIMATED:
+        return False
+    try:
+        return picture.is_animated
+    except Exception:  # decoders raise errors of all kinds on damaged frames, of which the first was read
+        return True
 
 
 __all__ = ["MAX_BYTES", "decode_photo", "name_and_picture", "picture_or_reason", "read_photo"]

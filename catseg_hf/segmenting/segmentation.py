@@ -90,7 +90,7 @@ class Segmentation(AnnotationExports):
                 "id": index,
                 "label": names[index],
                 "area": int(areas[index]),
-                "share": round(areas[index] / (height * width), 6),
+                "share": round(float(areas[index]) / (height * width), 6),
                 "box": [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1],
             }
             if self.scores is not None:

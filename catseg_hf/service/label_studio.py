@@ -34,7 +34,7 @@ KEPT_PROJECTS = 1024
 READABLE = "/:,;()'$"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DraftRequest(SegmentRequest):
     """A request whose answer is the regions of a prediction.
 

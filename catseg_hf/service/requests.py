@@ -104,9 +104,9 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     labels = checked_labels(options.labels, settings)
     others = checked_others(options.others, labels, settings)
     if options.background is not None and options.threshold is None and others is None:
-        raise ServiceError(422, "`background` names the pixels below `threshold` or of `others`: give one too.")
+        raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
-    return SegmentRequest(photo, labels, others, options.threshold, options.background, options.format)
+    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others)
 
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:

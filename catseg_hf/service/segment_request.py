@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from catseg_hf.formats import find_format
+from catseg_hf.image_reading_catseg import open_picture
 from catseg_hf.others_catseg import OWN
 from catseg_hf.prompts_catseg import Label, parse_labels
 from catseg_hf.segmenting import Segmentation
@@ -26,18 +27,18 @@ class SegmentRequest:
     Args:
         photo (`bytes`): The file.
         labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
-        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
         threshold (`float`, *optional*): Least score, from 0 to 1.
         background (`str`, *optional*): Class of pixels below it.
         format (`str`): Name of the format of the answer.
+        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
     """
 
     photo: bytes
     labels: list[Label] | None
-    others: str | list[Label] | None
     threshold: float | None
     background: str | None
     format: str
+    others: str | list[Label] | None = None
 
     @property
     def media_type(self) -> str | None:
@@ -130,13 +131,15 @@ def check_photo(photo: bytes, settings: ServiceSettings) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(photo)) as picture:
+            with open_picture(BytesIO(photo)) as picture:
                 if picture.width * picture.height > settings.max_photo_pixels:
                     raise too_large
     except Image.DecompressionBombError as error:
         raise too_large from error
     except ServiceError:
         raise
+    except ImportError as error:
+        raise ServiceError(415, "`image` is HEIC, which this service does not read: send JPEG or PNG.") from error
     except Exception as error:  # decoders raise errors of all kinds on damaged files
         raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
 

@@ -88,7 +88,8 @@ def reason_against(kind: FileKind | None) -> str | None:
     """
     if kind is None or kind.kind in ("photo", "video"):
         return None
-    return f"is a {kind.kind} ({kind.name}), which cannot be read: {kind.advice}."
+    what = kind.kind.removeprefix("unsupported ")
+    return f"is a {what} ({kind.name}), which cannot be read: {kind.advice}."
 
 
 def named(found: Sequence[Found], *, keep_endings: bool = True) -> list[tuple[str, Path]]:

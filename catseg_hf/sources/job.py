@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from catseg_hf.formats import DEFAULT_FORMAT, AnnotationOptions, Format
 
 from .options import ClusterOptions, VideoOptions, WindowOptions
@@ -77,6 +79,12 @@ class Job:
             background=self.background,
             need_scores=any(format.needs_scores for format in self.formats),
         )
+        if self.others is None and segmenter.others:
+            typer.echo(
+                f"{len(segmenter.others)} other classes compete with the label, and are not shown. With --others none, "
+                "every pixel goes to it.",
+                err=True,
+            )
         if self.others != NONE:
             segmenter.tell()
         return segmenter

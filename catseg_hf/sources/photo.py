@@ -41,8 +41,14 @@ class Photos(Source):
         left = [task for task in tasks if not (job.skip_existing and task.is_done)]
         num_workers = 0 if len(left) == 1 else job.num_workers  # of a single one there is nothing to do beside it
         segmented = segment_photos(left, run.problems, run.load, job.batch_size, num_workers)
-        num_written, last = write_results(segmented, files, num_workers)
+        animations: list[str] = []
+        num_written, last = write_results(_noting_animations(segmented, animations), files, num_workers)
         files.finish()
+        if animations:
+            names = ", ".join(animations[:3]) + (", ..." if len(animations) > 3 else "")
+            typer.echo(
+                f"Of {len(animations):,} animated picture(s) only the first frame was segmented: {names}", err=True
+            )
         if not run.is_single:
             skipped = f", {len(tasks) - len(left)} were there already" if len(left) < len(tasks) else ""
             typer.echo(f"Wrote the results of {num_written} photo{'s'[: num_written != 1]} to {run.output}{skipped}")
@@ -83,6 +89,15 @@ def segment_photos(
             yield task_and_result
             bar.total = len(tasks) - (len(problems) - num_problems)
             bar.update()
+
+
+def _noting_animations(
+    segmented: "Iterable[tuple[Task, Segmentation]]", animations: list[str]
+) -> "Iterator[tuple[Task, Segmentation]]":
+    for task, result in segmented:
+        if "is_animated" in result.picture.info:
+            animations.append(task.name)
+        yield task, result
 
 
 def read_photos(

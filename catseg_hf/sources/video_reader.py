@@ -2,6 +2,7 @@
 """Videos, read frame by frame with PyAV, as they are shown."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -11,12 +12,14 @@ from catseg_hf.formats.video_writer import VideoWriter, load_av
 
 # A video that ends so many seconds before its time is cut off.
 MISSING_SECONDS = 1.0
+# Pixels that are so many times as wide as high, or the other way round, are a mistake of the file.
+MAX_PIXEL_RATIO = 8
 
 
 class Frame(NamedTuple):
     """A frame as it is shown."""
 
-    picture: Image.Image  # RGB, upright
+    picture: Image.Image  # RGB, upright, with square pixels
     pts: int  # its time, in units of the video's time base
     seconds: float
 
@@ -42,15 +45,19 @@ class VideoReader:
             self.container = self._av.open(path)
         except self._av.error.FFmpegError as error:
             raise OSError(f"cannot be read as a video: {error.strerror}.") from error
-        if not self.container.streams.video:
+        cover = self._av.stream.Disposition.attached_pic
+        moving = [stream for stream in self.container.streams.video if cover not in stream.disposition]
+        if not moving:
             self.container.close()
             raise OSError("there are no pictures in it.")
-        self.stream = self.container.streams.video[0]
+        self.stream = moving[0]
         self.stream.thread_type = "AUTO"
         self.damages: list[str] = []
+        self._pixel_ratio = self._width_of_pixels()
         self._end = 0.0  # of pictures and sound, in seconds
         duration, rate = self._duration(), self.stream.average_rate
         self.num_frames = self.stream.frames or (round(duration * rate) if duration and rate else None)
+        self._step = max(1, round(1 / ((rate or self.stream.guessed_rate or 25) * self.stream.time_base)))
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -65,8 +72,8 @@ class VideoReader:
             sound ([`VideoWriter`], *optional*): Gets the sound, as it is, between the frames.
 
         Returns:
-            An iterator over [`Frame`]. Frames that cannot be decoded, or whose time is not after the one before, are
-            left out and counted in `damages`.
+            An iterator over [`Frame`]. Frames that cannot be decoded are left out and counted in `damages`; those
+            without a time, or whose time is not after the one before, follow that as frames do on average.
 
         Raises:
             OSError: If there is no frame at all.
@@ -84,14 +91,21 @@ class VideoReader:
                 num_lost += 1
                 continue
             for frame in decoded:
-                if frame.is_corrupt or frame.pts is None or (last is not None and frame.pts <= last):
+                if frame.is_corrupt:
                     num_lost += 1
                     continue
-                last = frame.pts
+                # Decoders give frames as they are shown; AVI has the times of another order, and bare streams none.
+                soonest = 0 if last is None else last + self._step
+                is_after = frame.pts is not None and (last is None or frame.pts > last)
+                last = frame.pts if is_after else soonest
                 picture = frame.to_image()
+                if self._pixel_ratio != 1:
+                    # As players do, which keep the height.
+                    size = max(1, round(picture.width * self._pixel_ratio)), picture.height
+                    picture = picture.resize(size, Image.Resampling.BICUBIC)
                 if frame.rotation:
                     picture = picture.rotate(frame.rotation, expand=True)
-                yield Frame(picture, frame.pts, float(frame.pts * self.stream.time_base))
+                yield Frame(picture, last, float(last * self.stream.time_base))
         if last is None:
             raise OSError("no frame of it can be decoded.")
         if num_lost:
@@ -111,6 +125,14 @@ class VideoReader:
                 yield packet
         except self._av.error.FFmpegError as error:
             self.damages.append(f"it is damaged and ends early: {error.strerror}.")
+
+    def _width_of_pixels(self) -> Fraction:
+        """How many times as wide as high pixels are shown."""
+        ratio = self.stream.sample_aspect_ratio or Fraction(1)
+        if 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+            return ratio
+        self.damages.append(f"its pixels are said to be {ratio} times as wide as high, and were taken for square.")
+        return Fraction(1)
 
     def _duration(self) -> float | None:
         if self.stream.duration:

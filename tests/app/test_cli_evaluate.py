@@ -112,6 +112,29 @@ def test_a_benchmark_goes_into_the_model_card(
     assert [(result.dataset_type, result.dataset_revision) for result in results] == 2 * [("pascal_voc_20b", "2012")]
 
 
+def test_single_classes_are_measured_alone_and_with_others(
+    catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    arguments = ("--model", "model", *OWN_DATA, "--protocol", "whole", "--only", "trees", "--only", "dog")
+    code, printed, errors = catseg(*arguments, "--others", "classes.txt", "--output", tmp_path)
+    assert code == 0, errors
+    report = (tmp_path / "report.md").read_text()
+    assert printed == f"{report}\nWrote {tmp_path}\n"
+    assert [line.split(" | ")[:2] for line in report.splitlines() if line.startswith(("| trees", "| dog"))] == [
+        ["| trees", "alone"],
+        ["| trees", "with others (classes.txt: 3)"],
+        ["| dog", "alone"],
+        ["| dog", "with others (classes.txt: 3)"],
+    ]
+    assert "Left out of the others, as they mean the same: tree, shrub (trees), dog (dog)." in report
+    assert not matrix(tmp_path / "alone")[:, 2].any() and matrix(tmp_path / "with-others")[:, 2].any()
+    # By default the model's own classes, or COCO-Stuff's where it has none; in a folder of its own.
+    code, printed, errors = catseg(*arguments, "--limit", 1)
+    assert code == 0, errors
+    assert "with others (own: 168)" in printed
+    assert (folder / "results" / "model" / "images-only-trees-dog-whole" / "report.md").is_file()
+
+
 def test_a_data_set_of_the_library_is_evaluated(
     catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
 ) -> None:
@@ -136,6 +159,9 @@ COLUMNS = {"image": "images", "annotation": "labels"}
     ("arguments", "message"),
     [
         ((), "Without --dataset, give --annotations, --images, --vocabulary."),
+        (("--others", "own"), "--others own competes with the classes of --only: give --only NAME too."),
+        (("--only", "cat", "--update-card"), "--only measures single classes: leave out --update-card."),
+        ((*OWN_DATA, "--only", "cat"), "images has no class 'cat': it has wall, sky, tree, traffic light, dog."),
         (("--images", "images"), "Without --dataset, give --annotations, --vocabulary."),
         (
             ("--dataset", "ade20k_150", "--data-root", ".", "--label-map", "map.csv"),

@@ -281,6 +281,38 @@ def test_an_example_is_one_click(visit: Open) -> None:
     np.testing.assert_array_equal(downloaded(shown), np.asarray(overlay(picture, ids, labels)))
 
 
+def test_a_single_label_gets_only_what_it_names(visit: Open, photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "photo.png")
+    model = PageModel("tiny")
+
+    def drawn(labels: list[str], others: str | None) -> np.ndarray:
+        found = model.segment(str(tmp_path / "photo.png"), labels, others)
+        return np.asarray(found.draw(range(len(labels)), 0))
+
+    page = visit()
+    shown, switch = page.locator("#overlay img"), page.get_by_role("checkbox", name="Only these")
+    upload(page, png(photo))
+    expect(switch).not_to_be_checked()
+    ask(page, "moon")
+    expect(shown).to_be_visible()
+    expect(switch).to_be_checked()
+    np.testing.assert_array_equal(downloaded(shown), drawn(["moon"], "own"))
+    # Nobody switched it: of several labels, every pixel gets the best again.
+    before = shown.get_attribute("src")
+    ask(page, "moon, ground")
+    expect(switch).not_to_be_checked()
+    expect(shown).not_to_have_attribute("src", before)
+    np.testing.assert_array_equal(downloaded(shown), drawn(["moon", "ground"], None))
+    # What is switched by hand stays.
+    for is_on, labels in ((True, ["moon", "star"]), (False, ["moon"])):
+        before = shown.get_attribute("src")
+        switch.set_checked(is_on)
+        ask(page, ", ".join(labels))
+        expect(shown).not_to_have_attribute("src", before)
+        expect(switch).to_be_checked(checked=is_on)
+        np.testing.assert_array_equal(downloaded(shown), drawn(labels, "own" if is_on else None))
+
+
 def test_visitors_do_not_see_each_others_photos(visit: Open, photo: Image.Image) -> None:
     pages, pictures = [visit(), visit()], [photo, photo.rotate(180)]
     for page, picture in zip(pages, pictures, strict=True):

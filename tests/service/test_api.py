@@ -115,6 +115,38 @@ def test_without_labels_the_classes_are_those_of_the_model(
     assert found and found <= set(model.network.config.id2label.values())
 
 
+def test_a_single_label_gets_what_it_names(
+    ask: Callable[..., Any], model: ServedModel, picture: Image.Image, photo: bytes, tmp_path: Path
+) -> None:
+    def areas(others: Any = None, labels: str = "moon", **form: str) -> dict[str, int]:
+        fields = {"labels": labels, **form} | ({} if others is None else {"others": others})
+        if isinstance(others, list):
+            reply = ask(SEGMENT, json={"image": base64.b64encode(photo).decode(), **fields})
+        else:
+            reply = ask(SEGMENT, files={"image": photo}, data=fields)
+        assert reply.status_code == 200, reply.text
+        return {segment["label"]: segment["area"] for segment in reply.json()["segments"]}
+
+    def expected(labels: list[str], others: Any = None) -> dict[str, int]:
+        found = Segmenter(model.network, model.processor, labels, others=others)(picture)
+        return {segment["label"]: segment["area"] for segment in found.segments()}
+
+    whole = {"moon": picture.width * picture.height}
+    assert areas("none") == areas([]) == whole
+    own = expected(["moon"], "own")
+    assert areas() == areas("own") == own and 0 < own["moon"] < whole["moon"] / 3
+    both = {"moon": expected(["moon", "ring", "ground"])["moon"]}
+    assert areas("ring, ground") == areas(["ring", "ground"]) == both
+    assert areas("pascal_voc_20") == expected(["moon"], "pascal_voc_20")
+    assert areas(labels=LABELS) == expected(LABELS.split(", "))
+    named = areas(background="rest")
+    assert named["moon"] == own["moon"] and sum(named.values()) == whole["moon"]
+    # A path is a label like any other word, and nothing is read.
+    secret = tmp_path / "others.txt"
+    secret.write_text("ground\n")
+    assert areas(str(secret)) == expected(["moon"], [str(secret)]) != expected(["moon"], ["ground"])
+
+
 @pytest.mark.parametrize(
     ("form", "status", "message"),
     [
@@ -131,7 +163,11 @@ def test_without_labels_the_classes_are_those_of_the_model(
         ({"threshold": "2"}, 422, "`threshold`"),
         ({"threshold": "half"}, 422, "`threshold`"),
         ({"threshold": "nan"}, 422, "`threshold`"),
-        ({"background": "sky"}, 422, "give `threshold` too"),
+        ({"background": "sky"}, 422, "and of `others`: give one too"),
+        ({"others": "moon, moon"}, 422, "Labels 1 and 2 are the same"),
+        ({"others": ", ".join(map(str, range(257)))}, 422, "The others have 257 names, and the most are 256"),
+        ({"others": "ade20k_847"}, 422, "The others have 1281 names, and the most are 256"),
+        ({"others": "x" * 8001}, 422, "The others have 8001 letters, and the most are 8000"),
         ({"format": "gif"}, 422, "`format`"),
     ],
 )
@@ -320,6 +356,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
     assert set(content["multipart/form-data"]["schema"]["properties"]) == {
         "image",
         "labels",
+        "others",
         "threshold",
         "background",
         "format",

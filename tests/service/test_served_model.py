@@ -7,6 +7,7 @@ from PIL import Image
 
 
 pytest.importorskip("ray", reason='needs the extra "serve"')
+from dataclasses import replace
 from io import BytesIO
 
 from catseg_hf.prompts_catseg import Label
@@ -159,3 +160,14 @@ def test_a_model_without_classes_asks_for_labels(model: ServedModel) -> None:
     model.network.config.vocabulary_digest = None
     (refusal,) = model.segment([model.prepare(request(0, None))])
     assert refusal.status == 422 and "send `labels`" in refusal.message
+
+
+def test_others_are_part_of_what_goes_together(model: ServedModel) -> None:
+    plain = request(0, ["star"])
+    asked = [replace(plain, others=others) for others in (None, "own", ["moon", "ground"], None, "own")]
+    found = model.segment([model.prepare(each) for each in asked])
+    alone = [model.segment([model.prepare(each)])[0] for each in asked]
+    for one, other in zip(found, alone, strict=True):
+        assert (one.class_ids == other.class_ids).all()
+    assert (found[0].class_ids == 0).all() and (found[1].class_ids == -1).any() and (found[2].class_ids == -1).any()
+    assert found[0].others == [] and len(found[1].others) > 50 and found[2].others == ["moon", "ground"]
