@@ -84,7 +84,7 @@ def read_label_config(text: Any) -> LabelConfig:
     images = {tag.get("name"): tag for tag in root.iter("Image")}
     for control in root.iter():
         image = images.get(control.get("toName"))
-        children = [child for child in control.iter("Label") if child.get("value") or child.get("alias")]
+        children = [child for child in control.iter("Label") if _words(child)]
         if control.tag in SHAPES and image is not None and children:
             break
     else:
@@ -97,13 +97,13 @@ def read_label_config(text: Any) -> LabelConfig:
     if len(set(names)) < len(names):
         raise ServiceError(422, f"{control.tag} {control.get('name')} has a label twice: name each once.")
     tags = ResultTags(control.get("name", ""), control.get("toName", ""), names)
-    return LabelConfig([_words(child) for child in children], tags, SHAPES[control.tag], key[1])
+    labels = [words if len(words) > 1 else words[0] for words in map(_words, children)]
+    return LabelConfig(labels, tags, SHAPES[control.tag], key[1])
 
 
-def _words(label: ElementTree.Element) -> Label:
+def _words(label: ElementTree.Element) -> list[str]:
     words = [label.get("value", ""), *label.get("alias", "").split(",")]
-    cleaned = list(dict.fromkeys(word.strip() for word in words if word.strip()))
-    return cleaned if len(cleaned) > 1 else cleaned[0]
+    return list(dict.fromkeys(word.strip() for word in words if word.strip()))
 
 
 def read_extra_params(content: Any) -> ExtraParams:

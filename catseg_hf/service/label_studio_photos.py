@@ -43,6 +43,12 @@ class LabelStudioPhotos:
         Raises:
             ServiceError: If it cannot be had, or lies where this service does not fetch from.
         """
+        try:
+            return await self._fetch(address, task_id)
+        except ValueError as error:  # of parts of an address that cannot be
+            raise ServiceError(422, "The address of the task's photo is none.") from error
+
+    async def _fetch(self, address: str, task_id: int) -> bytes:
         scheme = urlsplit(address).scheme.lower()
         if self.base is None and scheme not in ("http", "https"):
             raise ServiceError(

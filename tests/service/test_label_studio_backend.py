@@ -210,6 +210,8 @@ def test_what_cannot_be_had_says_why(
     assert "more than 100 bytes" in why(upload, max_photo_bytes=100)
     assert "pixels" in why(upload, max_photo_pixels=100)
     assert "in its data as picture" in why(7)
+    for address in ("http://[bad", "http://localhost:123456/a.png"):
+        assert "address of the task's photo is none" in why(address)
 
 
 def test_nothing_is_fetched_from_elsewhere(
@@ -266,6 +268,7 @@ def test_of_more_than_can_be_done_in_time_the_first_is_answered(
     [
         (interface('<Choices name="a" toName="photo"><Choice value="b"/></Choices>'), None, "nothing to segment"),
         (interface('<PolygonLabels name="a" toName="photo"/>'), None, "nothing to segment"),
+        (interface('<PolygonLabels name="a" toName="photo"><Label value=" "/></PolygonLabels>'), None, "nothing to"),
         (interface(POLYGONS.replace("photo", "other")), None, "nothing to segment"),
         (interface(POLYGONS).replace("$picture", "picture"), None, "has no value such as $image"),
         (interface(POLYGONS.replace("moon", "star").replace(' alias="crescent, lune"', "")), None, "a label twice"),
