@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What the web page shows of a photo and a line of labels; nothing of Gradio."""
 
+import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -218,9 +219,25 @@ def read_labels(text: str) -> list[Label]:
     return parse_labels(text, "labels")
 
 
+def unknown_words_notice(words: Sequence[str]) -> str:
+    """What the page says of words that a model does not know.
+
+    Args:
+        words (`Sequence[str]`): The words.
+
+    Returns:
+        `str`: HTML.
+    """
+    listed = ", ".join(f"“{html.escape(word)}”" for word in words)
+    return (
+        f'<div class="unknown-words" role="alert">The model does not know {listed}, and cannot find it. '
+        "Try other words.</div>"
+    )
+
+
 def _fitted(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     scale = longer_side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-__all__ = ["MAX_LETTERS", "PageModel", "SegmentedPhoto", "read_labels"]
+__all__ = ["MAX_LETTERS", "PageModel", "SegmentedPhoto", "read_labels", "unknown_words_notice"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 import catseg_hf
-from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels
+from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels, unknown_words_notice
 from catseg_hf.formats import ANNOTATION_FORMATS, find_format
 from catseg_hf.others_catseg import OWN
 from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
@@ -176,7 +176,7 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
         return (
             result,
             others == OWN,
-            gr.HTML(_unknown_words_notice(unknown), visible=bool(unknown)),
+            gr.HTML(unknown_words_notice(unknown), visible=bool(unknown)),
             result.draw(found, threshold),
             gr.CheckboxGroup(choices, value=found, visible=True),
             gr.Dropdown(names, value=0, visible=True),
@@ -249,14 +249,6 @@ def _shows_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(html.escape(str(error), quote=False), print_exception=False) from error
 
     return run
-
-
-def _unknown_words_notice(words: Sequence[str]) -> str:
-    listed = ", ".join(f"“{html.escape(word)}”" for word in words)
-    return (
-        f'<div class="unknown-words" role="alert">The model does not know {listed}, and cannot find it. '
-        "Try other words.</div>"
-    )
 
 
 # ---- serving --------------------------------------------------------------------------------------------------------
