@@ -236,7 +236,7 @@ def test_photos_are_turned_upright(catseg: Run, model: Path, photo: Path, tmp_pa
         (["photo.png", "--labels", "a " * 80], "too long"),
         (["photo.png", "--labels", "a", "--labels-file", "b"], "Give either --labels or --labels-file"),
         (["photo.png", "--labels-file", "b"], "There is no vocabulary 'b', nor a file of that name"),
-        (["photo.png", "--labels", "a", "--background", "b"], "--background is the class of the pixels below"),
+        (["photo.png", "--labels", "a,c", "--background", "b"], "--background is the class of the pixels below"),
         (["photo.png", "--labels", "a", "--device", "gpu"], "There is no device 'gpu' here: use auto or one of cpu"),
         (["photo.png", "--labels", "a", "--output", "empty"], "--output empty is a folder"),
         (["photo.png", "--labels", "a", "--output", "o.txt"], "--output o.txt has no ending of a picture"),

@@ -304,8 +304,9 @@ def test_unusual_labels_are_named_with_figures(catseg: Callable[..., tuple[int, 
 
 
 def test_what_was_left_out_is_named_with_figures(
-    catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+    catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # which takes HEIC
     images, labels, vocabulary = save_small_data_set(tmp_path)
     (labels / "3.png").unlink()
     (images / "phone.heic").write_bytes(b"")
