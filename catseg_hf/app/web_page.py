@@ -3,7 +3,7 @@
 
 import html
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
 
