@@ -77,8 +77,10 @@ class CatSegClassBlock(nn.Module):
         # Of one padding token, (heads, 1, d) each; None if there is none.
         if num_classes >= self.config.class_padding_length:
             return None, None
-        # Copies, since torch's FlopCounterMode cannot follow parameters, nor views of them, as the inputs of modules.
-        token, guidance = self.padding_token.clone()[None], self.padding_guidance.clone()[None]
+        token, guidance = self.padding_token, self.padding_guidance
+        if not torch.is_grad_enabled():  # torch's FlopCounterMode cannot follow parameters then
+            token, guidance = token.detach(), guidance.detach()
+        token, guidance = token[None], guidance[None]
         key, value = self.key_value(self.norm1(token)).chunk(2, dim=-1)
         key = key + self.guidance_key(guidance)
         return key.view(*self.heads).unsqueeze(1), value.view(*self.heads).unsqueeze(1)

@@ -169,6 +169,9 @@ class Segmentation(AnnotationExports):
         Example:
 
         ```python
+        >>> from catseg_hf import TINY, Segmenter
+
+        >>> result = Segmenter.from_pretrained(TINY, "something red, ground", device="cpu")("photo.jpg")
         >>> result.save("overlay.jpg")
         >>> result.save("annotations.json", format="coco")
         ```
