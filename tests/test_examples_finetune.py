@@ -116,9 +116,9 @@ def test_killed_in_a_step_and_in_a_save_it_goes_on_to_the_same_losses(
         result = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert result.returncode == -9, result.stderr
 
-    # Reading the 11th image, after all five for a look at their labels: in step 6, after the checkpoint of step 4, the
-    # loss of step 6 not yet written.
-    train_and_kill("open", str(project / "images") + os.sep, 16)
+    # Each image is opened twice, for its kind and for its pixels. Reading the 11th, after all five for a look at their
+    # labels: in step 6, after the checkpoint of step 4, the loss of step 6 not yet written.
+    train_and_kill("open", str(project / "images") + os.sep, 32)
     assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-000002", "checkpoint-000004"]
     # After the losses of step 6 were written, in the middle of its checkpoint.
     train_and_kill("open", ".unfinished-checkpoint-000006" + os.sep + "catseg_state.json", 1)
