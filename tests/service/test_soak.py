@@ -33,7 +33,7 @@ WORDS = ["star", "moon", "circle", "square", "something red", "something blue"]
 MORE_FILES, MORE_THREADS, MORE_SOCKETS = 8, 8, 6
 # The size of a process depends on which photos were decoded at a time. Something of each large photo, if it were kept,
 # would take more.
-MORE_MEGABYTES = 120
+MORE_MEGABYTES = 250
 
 
 class Holdings(NamedTuple):
