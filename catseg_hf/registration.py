@@ -43,13 +43,13 @@ class AfterImport:
     """A finder that calls a function once: when a library is imported, and no module of a package is half done.
 
     Args:
-        library (`str`): The name of the library.
+        dependency (`str`): The name of the library.
         package (`str`): The name of the package, whose modules the function may import.
         call (`Callable[[], None]`): The function.
     """
 
-    def __init__(self, library: str, package: str, call: Callable[[], None]) -> None:
-        self.library, self.package, self.call = library, package, call
+    def __init__(self, dependency: str, package: str, call: Callable[[], None]) -> None:
+        self.dependency, self.package, self.call = dependency, package, call
         self.lock = threading.Lock()
         self.num_running = 0
 
@@ -66,7 +66,7 @@ class AfterImport:
         Returns:
             `ModuleSpec` or `None`.
         """
-        if name != self.library and not name.startswith(f"{self.package}."):
+        if name != self.dependency and not name.startswith(f"{self.package}."):
             return None
         behind = list(dropwhile(lambda finder: finder is not self, sys.meta_path))[1:]
         specs = (finder.find_spec(name, path, target) for finder in behind if hasattr(finder, "find_spec"))
@@ -82,7 +82,7 @@ class AfterImport:
         try:
             exec_module(module)
             # The outermost module, of all threads.
-            if self.num_running == 1 and self.library in sys.modules and self in sys.meta_path:
+            if self.num_running == 1 and self.dependency in sys.modules and self in sys.meta_path:
                 self._call()
         finally:
             with self.lock:

@@ -104,7 +104,7 @@ class Files:
         """Pictures and videos that a fleet does not take are named, and not left out in silence."""
         for path in files_in(self.path, self.output) if self.path.is_dir() else ():
             kind = kind_of(path)
-            if kind is not None and not _is_photo(path):
+            if kind is not None and kind.kind != "photo":
                 problems[str(path)] = reason_against(kind) or "is a video: give it to a command without --engine ray."
 
     def _shared_folder(self) -> str:

@@ -46,7 +46,7 @@ def place_one(name: str, found: Sequence[Found], output: Path | None, outputs: S
 
     Args:
         name (`str`): What the command names.
-        found (`Sequence[Found]`): What that is; nothing where there is no such file.
+        found (`Sequence[Found]`): What that is; nothing where it is of another kind.
         output (`Path`, *optional*): The file or folder of the first result; the others lie beside it.
         outputs (`Sequence[Output]`): What is written.
 

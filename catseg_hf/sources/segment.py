@@ -49,6 +49,8 @@ def segment_inputs(inputs: Sequence[str], job: Job, native: bool = False) -> Non
     if native and sources == [VIDEOS]:
         raise ValueError(f"--native is for large images, and {found[0].name} is a video: leave it out.")
     _check_options(job, sources)
+    if is_one and not found:  # what is wrong with the file comes before what does not fit it
+        raise ValueError(problem_list(problems, pictures.title))
     if not is_one:
         check_folder(output, inputs)
     if len(sources) == 1:

@@ -215,6 +215,12 @@ def test_sound_that_the_container_cannot_hold_is_named(sound: str, catseg: Run, 
     assert read_frames(Path("out.mkv"))[2] == read_frames(Path("clip.mkv"))[2]
 
 
+@pytest.mark.parametrize("arguments", [("--output", "x.mp4"), ("--format", "label-map", "--output", "maps")])
+def test_of_a_file_that_is_not_there_nothing_else_is_said(arguments: tuple, catseg: Run) -> None:
+    code, _, errors = catseg("segment", "gone.mp4", *arguments, *OPTIONS)
+    assert code == 1 and errors == "Error: gone.mp4: there is no such file or folder.\n"
+
+
 def test_without_pyav_the_line_that_installs_it_is_said(catseg: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     write_video(Path("clip.mp4"), [0, 40], sound=None)
     monkeypatch.setitem(sys.modules, "av", None)
