@@ -99,6 +99,20 @@ def test_pictures(ask: Callable[..., Any], photo: bytes) -> None:
     assert overlay.width == 256 and overlay.height > 256  # with its legend
 
 
+def test_one_view_or_sliding_windows(
+    ask: Callable[..., Any], model: ServedModel, picture: Image.Image, photo: bytes
+) -> None:
+    for views in ("one", "sliding"):
+        answer = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": views}).json()
+        expected = Segmenter(model.network, model.processor, LABELS.split(", "), views=views)(picture)
+        assert [each["area"] for each in answer["segments"]] == [each["area"] for each in expected.segments()]
+    sliding = ServedModel(ServiceSettings(model="tiny", views="sliding"))
+    ask_sliding = client(sliding.settings, LocalBackend(sliding)).post
+    assert ask_sliding(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()["segments"] == answer["segments"]
+    wrong = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": "five"})
+    assert wrong.status_code == 422 and "`views`: Input should be 'one' or 'sliding'" in wrong.json()["error"]["message"]
+
+
 def test_json_is_answered_as_a_form(ask: Callable[..., Any], photo: bytes) -> None:
     image = base64.b64encode(photo).decode()
     form = ask(SEGMENT, files={"image": photo}, data={"labels": "star, sun; moon; ground"})
