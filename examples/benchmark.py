@@ -218,8 +218,7 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
     else:
         model = CatSegForSemanticSegmentation.from_pretrained(settings.model)
         image_processor = CatSegImageProcessor.from_pretrained(settings.model)
-    if job.task == "one-view":
-        image_processor.do_sliding_window = False
+    image_processor.do_sliding_window &= job.task != "one-view"
     dtype = torch.float32 if settings.autocast else getattr(torch, settings.dtype)
     model.to(settings.device, dtype).eval()
     if settings.int8:

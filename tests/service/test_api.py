@@ -108,9 +108,11 @@ def test_one_view_or_sliding_windows(
         assert [each["area"] for each in answer["segments"]] == [each["area"] for each in expected.segments()]
     sliding = ServedModel(ServiceSettings(model="tiny", views="sliding"))
     ask_sliding = client(sliding.settings, LocalBackend(sliding)).post
-    assert ask_sliding(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()["segments"] == answer["segments"]
+    by_default = ask_sliding(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()
+    assert by_default["segments"] == answer["segments"]
     wrong = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": "five"})
-    assert wrong.status_code == 422 and "`views`: Input should be 'one' or 'sliding'" in wrong.json()["error"]["message"]
+    message = wrong.json()["error"]["message"]
+    assert wrong.status_code == 422 and "`views`: Input should be 'one' or 'sliding'" in message
 
 
 def test_json_is_answered_as_a_form(ask: Callable[..., Any], photo: bytes) -> None:
