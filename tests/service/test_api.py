@@ -376,6 +376,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
         "threshold",
         "background",
         "format",
+        "views",
     }
     assert "image_url" in content["application/json"]["schema"]["properties"]
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503"}
