@@ -17,6 +17,7 @@ from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
 
+# Name of a card in a model's folder.
 CARD_NAME = "README.md"
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 # Longer vocabularies are cut in the card: `config.json` has all names.

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 
+# Names of the protocols: of CVPR 2024 and v1, of MMSegmentation, and the photo as one view.
 PROTOCOL_NAMES = ("sliding_window", "mmseg_slide", "whole")
-# Of the shortest edge (original) or of the photo (MMSegmentation).
+# Scales of test-time augmentation, of the shortest edge (original) or of the photo (MMSegmentation).
 AUGMENTATION_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 

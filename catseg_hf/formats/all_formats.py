@@ -16,6 +16,7 @@ from .summary import Summary
 from .yolo import Yolo
 
 
+# All formats, in the order of the help.
 FORMATS: tuple[Format, ...] = (
     Overlay(),
     LabelMap(),
@@ -32,6 +33,7 @@ FORMATS: tuple[Format, ...] = (
 )
 # What is written where nothing else is asked for.
 DEFAULT_FORMAT = FORMATS[0]
+# Those that annotation tools read.
 ANNOTATION_FORMATS = tuple(format for format in FORMATS if isinstance(format, AnnotationFormat))
 # Those that a service answers in, the one for programs first.
 ANSWER_FORMATS = tuple(sorted((each for each in FORMATS if each.media_type), key=lambda each: each.media_type))

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from .drawing import COLORS, PATTERNS, SHAPES, THINGS, Thing
 
 
+# What a scene is called where no shape is.
 GROUND = "ground"
 MAX_TOKENS = 32  # of a prompt
 
@@ -58,6 +59,7 @@ def _held_out() -> tuple[Thing, ...]:
 
 # Combinations that training neither draws nor names.
 HELD_OUT_THINGS = _held_out()
+# Combinations that training draws and names.
 SEEN_THINGS = tuple(thing for thing in THINGS if thing not in HELD_OUT_THINGS)
 
 

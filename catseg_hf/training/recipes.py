@@ -126,6 +126,7 @@ class Recipe:
         return cls(**{**fields, **kwargs})
 
 
+# What makes the recipe of each code base, by its name.
 RECIPES = {"cvpr": Recipe.cvpr, "v1": Recipe.v1, "mmseg": Recipe.mmseg}
 
 
