@@ -60,11 +60,21 @@ PAGES = [
         "serving",
         "label_studio",
         "robustness",
+        "reference",
+        "errors",
     )
 ]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
+    for name in (
+        "README.md",
+        "examples/README.md",
+        *PAGES,
+        "convert/README.md",
+        "catseg_hf/README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    )
 }
 README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -441,7 +451,8 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
     kinds = {name: set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) for name, text in DOCUMENTS.items()}
     assert kinds["README.md"] <= {"bash", "python", "bibtex"}
     assert all(kinds[document] <= {"bash", "python"} for document in PAGES)
-    assert kinds["catseg_hf/README.md"] == {"bash"} and not kinds["examples/README.md"]
+    assert kinds["CONTRIBUTING.md"] == {"bash"}
+    assert not any(kinds[document] for document in ("examples/README.md", "catseg_hf/README.md", "SECURITY.md"))
     assert kinds["convert/README.md"] <= {"python", ""}  # without a kind: commands that are tested further above
     assert {command.split(" ")[0] for command in documented_commands()} == set(PROGRAMS)
 
@@ -466,7 +477,7 @@ def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
     tests = {"test", "test-slow", "test-floor", "test-torchvision", "test-label-studio"}
-    assert named == {"demo", *tests, "quality", "style", "package"} <= make_targets()
+    assert named == {"demo", *tests, "quality", "style", "package", "docs"} <= make_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -60,10 +60,8 @@ def _values(parameter: Any) -> str:
         return ", ".join(f"`{choice.value}`" for choice in kind)
     if kind is bool:
         return ""
-    limits = [
-        f"{word} {limit}" for word, limit in (("from", parameter.min), ("to", parameter.max)) if limit is not None
-    ]
-    return " ".join([KINDS[kind], *limits])
+    limits = {"from": parameter.min, "to": parameter.max}
+    return " ".join([KINDS[kind], *(f"{word} {limit}" for word, limit in limits.items() if limit is not None)])
 
 
 def _default(parameter: Any) -> str:

@@ -91,7 +91,8 @@ class Docstrings(griffe.Extension):
         items = []
         for room, names in public_names(pkg).items():
             for name in names:
-                item = pkg.modules_collection[f"{room}.{name}"]
+                # A module and what it holds can have one name: what is imported counts.
+                item = pkg.modules_collection[pkg.modules_collection[room].imports.get(name, f"{room}.{name}")]
                 item = item.final_target if item.is_alias else item
                 if item.path not in shown:
                     items.append(item)

@@ -74,6 +74,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turns links to other files into links to their pages."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]  # which would have one line
     folder = posixpath.dirname(page.file.src_uri)
 
     def to_page(found: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 
 import ast
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from made_page import MadePage
@@ -56,35 +57,42 @@ def room_pages(root: Path) -> list[MadePage]:
     rooms = {}
     for file in sorted((root / PACKAGE).glob("**/__init__.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and _is_all(node)]
-        if lists:
-            room = "" if file.parent.name == PACKAGE else file.parent.name
-            rooms[room] = (ast.get_docstring(tree) or "", ast.literal_eval(lists[0]))
-    order = list(TITLES)
-    return [_page(room, rooms) for room in sorted(rooms, key=order.index)]
+        room = "" if file.parent.name == PACKAGE else file.parent.name
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                paths = {name: _path(name, file.parent, root) for name in ast.literal_eval(node.value)}
+                rooms[room] = Room(ast.get_docstring(tree) or "", paths)
+    return [_page(room, rooms) for room in sorted(rooms, key=list(TITLES).index)]
 
 
-def _is_all(node: ast.Assign) -> bool:
-    return ast.unparse(node.targets[0]) == "__all__"
+@dataclass(frozen=True)
+class Room:
+    """What a room exports.
+
+    Args:
+        description (`str`): Its docstring.
+        paths (`dict[str, str]`): Under which path each name is shown.
+    """
+
+    description: str
+    paths: dict[str, str]
 
 
-def _page(room: str, rooms: dict[str, tuple[str, list[str]]]) -> MadePage:
-    description, names = rooms[room]
-    module = f"{PACKAGE}.{room}".rstrip(".")
-    paths = {name: _path(name, room, rooms) for name in names}
-    described = REFERENCE.sub(lambda found: f"[{found[1]}][{paths[found[2]]}]", description)
-    lines = [f"# {TITLES[room]}", described, f"Import these names from `{module}`."]
-    elsewhere = [f"[`{name}`][{path}]" for name, path in paths.items() if path.rpartition(".")[0] != module]
-    if room:
-        lines += [f"::: {path}" for path in paths.values()]
-    else:
-        lines[-1] += f" {', '.join(elsewhere)} are there as well, and on pages of their own."
-        lines += [f"::: {path}" for name, path in paths.items() if path == f"{PACKAGE}.{name}"]
-    return MadePage(page_path(room), TITLES[room], "\n\n".join(lines) + "\n")
+def _path(name: str, folder: Path, root: Path) -> str:
+    # A module of the same name would be shown in the place of what it holds.
+    parts = [*folder.relative_to(root).parts, *([name] if (folder / f"{name}.py").exists() else []), name]
+    return ".".join(parts)
 
 
-def _path(name: str, room: str, rooms: dict[str, tuple[str, list[str]]]) -> str:
-    """The path under which a name is shown: that of its room, where it has one."""
-    others = [other for other in TITLES if other and name in rooms[other][1]]
-    room = room or next(iter(others), "")
-    return f"{PACKAGE}.{room}.{name}" if room else f"{PACKAGE}.{name}"
+def _page(room: str, rooms: dict[str, Room]) -> MadePage:
+    paths = rooms[room].paths
+    described = REFERENCE.sub(lambda found: f"[{found[1]}][{paths[found[2]]}]", rooms[room].description)
+    introduction = f"Import these names from `{PACKAGE}{room and '.'}{room}`."
+    if not room:
+        # What rooms export as well is shown there; of two rooms, the one that comes first is meant.
+        others = {name: path for other in reversed(TITLES) if other for name, path in rooms[other].paths.items()}
+        there = [f"[`{name}`][{others[name]}]" for name in paths if name in others]
+        introduction += f" {', '.join(there)} are among them, and shown on pages of their own."
+        paths = {name: path for name, path in paths.items() if name not in others}
+    parts = [f"# {TITLES[room]}", described, introduction, *(f"::: {path}" for path in paths.values())]
+    return MadePage(page_path(room), TITLES[room], "\n\n".join(parts) + "\n")

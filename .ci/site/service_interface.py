@@ -82,7 +82,5 @@ def _type(schema: dict[str, Any]) -> str:
     kind = kind or schema.get("type", "any")
     if schema.get("format") == "binary":
         kind = "file"
-    limits = [
-        f"{word} {schema[key]:g}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema
-    ]
-    return ", ".join([kind, *limits])
+    limits = {"from": schema.get("minimum"), "to": schema.get("maximum")}
+    return " ".join([kind, *(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)])

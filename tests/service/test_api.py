@@ -362,7 +362,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
         "format",
     }
     assert "image_url" in content["application/json"]["schema"]["properties"]
-    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "503"}
 
 
 def test_photos_from_the_web(model: ServedModel, photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
