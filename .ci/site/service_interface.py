@@ -24,7 +24,7 @@ Where the service has keys, send one as `Authorization: Bearer KEY` or `X-API-Ke
 ## Errors
 
 An error has a status, and in its body `{"error": {"code", "message"}}`. Rely on status and code; the message is for
-people. [What each means](../examples/serving.md)."""
+people. [What each means](../examples/serving.md#what-an-error-looks-like)."""
 
 
 def page() -> MadePage:
