@@ -41,6 +41,15 @@ class Protocol:
 
     Raises:
         ValueError: If an argument has a value that is not allowed, or the edges would not be used.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import AUGMENTATION_SCALES, Protocol
+
+    >>> Protocol("whole").is_augmented, Protocol(scales=AUGMENTATION_SCALES, flip=True).is_augmented
+    (False, True)
+    ```
     """
 
     name: Literal["sliding_window", "mmseg_slide", "whole"] = "sliding_window"

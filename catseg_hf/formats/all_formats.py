@@ -50,6 +50,15 @@ def find_format(name: str) -> Format:
 
     Raises:
         ValueError: If there is none; says which there are.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import find_format
+
+    >>> find_format("label-studio").title
+    'Label Studio'
+    ```
     """
     for format in FORMATS:
         if format.name == name:
@@ -68,6 +77,15 @@ def format_of(path: str) -> Format:
 
     Raises:
         ValueError: If the ending can be of several formats or of none; says which.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import format_of
+
+    >>> format_of("annotations.xml").name
+    'cvat'
+    ```
     """
     name = path.lower()
     for format in FORMATS:

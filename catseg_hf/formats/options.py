@@ -31,6 +31,14 @@ class AnnotationOptions(OptionGroup):
 
     Raises:
         ValueError: If a value is none of these.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import AnnotationOptions
+
+    >>> options = AnnotationOptions(min_area=100, simplify=1.5)
+    ```
     """
 
     panel: ClassVar[str] = "Annotations"

@@ -36,6 +36,18 @@ class ResultFiles:
     Raises:
         ValueError: If an option has no effect on the formats, or a format cannot hold what they ask for.
         ImportError: If a format of annotations is among them, and the libraries for these are not installed.
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+
+    >>> from catseg_hf import TINY, Segmenter
+    >>> from catseg_hf.formats import ResultFiles, find_format
+
+    >>> segmenter = Segmenter.from_pretrained(TINY, labels=["something red", "ground"], device="cpu")
+    >>> files = ResultFiles([find_format("label-map")], folder=Path("results"))
+    ```
     """
 
     def __init__(

@@ -35,6 +35,18 @@ class LabelMapWriter:
     Raises:
         ImportError: If rasterio is missing.
         OSError: If the file cannot be written.
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+
+    >>> from catseg_hf.large_images import LabelMapWriter, write_geojson
+
+    >>> with LabelMapWriter(Path("labels.tif"), 100, 80, ["road", "grass"]) as writer:
+    ...     writer.write(np.zeros((100, 80), dtype=int))
+    >>> write_geojson(Path("labels.tif"), Path("outlines.geojson"), "photo.tif")
+    ```
     """
 
     def __init__(

@@ -59,6 +59,16 @@ class RasterSource:
         ImportError: If rasterio is missing.
         OSError: If the file cannot be read.
         ValueError: If it is not clear how to show the file, or it cannot be read in pieces.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.large_images import RasterSource
+
+    >>> with RasterSource("big.tif") as source:
+    ...     source.height, source.width
+    (120, 160)
+    ```
     """
 
     def __init__(

@@ -52,6 +52,16 @@ class PictureSource:
     Args:
         picture (`PIL.Image.Image`): Of any mode; transparent places are shown white. It is not turned by its EXIF
             orientation: `PIL.ImageOps.exif_transpose` does that.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.large_images import PictureSource
+
+    >>> source = PictureSource(image)
+    >>> source.height, source.width
+    (480, 640)
+    ```
     """
 
     georeference = None

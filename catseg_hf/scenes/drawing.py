@@ -33,7 +33,17 @@ NUM_THINGS = (3, 7)
 
 
 class Thing(NamedTuple):
-    """A combination of pattern, colour and shape."""
+    """A combination of pattern, colour and shape.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import Thing
+
+    >>> Thing("striped", "red", "star").name
+    'striped red star'
+    ```
+    """
 
     pattern: str
     color: str

@@ -68,6 +68,14 @@ class Phrases:
 
     Args:
         rng (`np.random.Generator`): Chooses among them.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import Phrases
+
+    >>> phrase = Phrases(np.random.default_rng(0))(color="red", shape="circle")
+    ```
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -109,6 +117,16 @@ def scene_tokenizer() -> PreTrainedTokenizerFast:
 
     Returns:
         `PreTrainedTokenizerFast`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import scene_tokenizer
+
+    >>> tokenizer = scene_tokenizer()
+    >>> tokenizer.tokenize("a red star")
+    ['a', 'red', 'star']
+    ```
     """
     sentences = " ".join((*TEMPLATES, UNSEEN_TEMPLATE)).replace("{}", "").split()
     words = [*PATTERNS, *COLORS, *SHAPES, GROUND, *SYNONYMS.values(), *MARKS.values(), "with", "something", "thing"]

@@ -30,6 +30,14 @@ def load_model(
 
     Raises:
         ValueError: If there is no such model or device.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.segmenting import load_model
+
+    >>> model, processor = load_model("tiny", "cpu", "float32")
+    ```
     """
     target = pick_device(device)
     folder = find_model(name)

@@ -31,6 +31,15 @@ def label_name(label: Label) -> str:
 
     Returns:
         `str`: Its name; of synonyms all, joined by commas.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.segmenting import label_name
+
+    >>> label_name(["grass", "lawn"])
+    'grass, lawn'
+    ```
     """
     return label if isinstance(label, str) else ", ".join(label)
 
@@ -47,6 +56,19 @@ class Segmentation(AnnotationExports):
         scores (`np.ndarray` of shape `(height, width)`, *optional*): Its score, from 0 to 1.
         others (`Sequence[str | list[str]]`, *optional*): Classes that competed and are not reported.
         left_out (`Mapping[str, str]`, *optional*): Others that did not, and the label of each that means the same.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY, Segmenter
+    >>> from catseg_hf.scenes import draw_scene
+
+    >>> result = Segmenter.from_pretrained(TINY, labels=["something red", "ground"], device="cpu")(draw_scene(7).image)
+    >>> result.names, result.class_ids.shape
+    (['something red', 'ground'], (256, 256))
+    >>> result.mask("something red").size
+    (256, 256)
+    ```
     """
 
     name: str

@@ -116,7 +116,11 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
             return Response(status_code=CALLER_LEFT)
         return Response(body, media_type=asked.media_type)
 
-    @api.get("/v1/model", summary="The model, and the limits of requests", responses={status: ERRORS[status] for status in (401, 503)})
+    @api.get(
+        "/v1/model",
+        summary="The model, and the limits of requests",
+        responses={status: ERRORS[status] for status in (401, 503)},
+    )
     async def model(request: Request) -> dict[str, Any]:
         check_key(request, keys)
         return {**await gate.in_time(backend.describe()), "limits": settings.limits}

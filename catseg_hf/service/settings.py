@@ -38,6 +38,15 @@ class ServiceSettings:
 
     Raises:
         ValueError: If a number is not positive, or the file has no keys.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.service import ServiceSettings
+
+    >>> ServiceSettings(model="tiny", max_waiting=8).limits["max_waiting"]
+    8
+    ```
     """
 
     model: str = "base"
