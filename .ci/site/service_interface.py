@@ -7,8 +7,7 @@ from made_page import MadePage, table
 
 from catseg_hf.service.api import make_api
 from catseg_hf.service.errors import CODES
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.settings import ServiceSettings
 
 
