@@ -76,7 +76,8 @@ def _type(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}"
+        kind = _type(schema["items"])
+        return f"list of ({kind})" if " or " in kind else f"list of {kind}"
     kind = {"string": "text", "integer": "whole number", "object": "object"}.get(schema.get("type", ""), "")
     kind = kind or schema.get("type", "any")
     if schema.get("format") == "binary":
