@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from catseg_hf.app.evaluation_data import DataSetOptions
-from catseg_hf.command_options import Compile, WeightType
+from catseg_hf.command_options import Compile, ViewsOption, WeightType
 
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def evaluate(
         typer.Option(help="Folder for results, report and progress [default: results/MODEL/DATASET-PROTOCOL]."),
     ] = None,
     protocol: Annotated[
-        Literal["sliding_window", "mmseg_slide", "whole"], typer.Option(help="How images are cut into views.")
-    ] = "sliding_window",
+        Literal["sliding_window", "mmseg_slide", "whole"] | None,
+        typer.Option(help="How images are cut into views.", show_default="sliding_window"),
+    ] = None,
+    views: ViewsOption = None,
     tta: Annotated[bool, typer.Option("--tta", help="Test-time augmentation: six scales, each mirrored too.")] = False,
     shortest_edge: Edge = None,
     longest_edge: Edge = None,
@@ -76,6 +78,9 @@ def evaluate(
         _check_only(seen=seen, update_card=update_card)
     elif others is not None:
         raise ValueError(f"--others {others} competes with the classes of --only: give --only NAME too.")
+    if views is not None and protocol is not None:
+        raise ValueError(f"--protocol {protocol} says how images are cut into views: leave out --views {views}.")
+    protocol = protocol or ("whole" if views == "one" else "sliding_window")
     accelerate = load_accelerate()
     if update_card:
         _check_card(model, limit)

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from catseg_hf.formats import AnnotationFormat
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.pictures.text import MIN_WIDTH
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -95,8 +96,9 @@ class SegmentedPhoto:
 class PageModel:
     """A model as the page uses it: a photo and a line of labels at a time."""
 
-    def __init__(self, name: str) -> None:
-        self.network, self.processor = load_model(name, "auto", "auto")
+    def __init__(self, name: str, views: Views | None = None) -> None:
+        self.network, processor = load_model(name, "auto", "auto")
+        self.processor = processor.with_views(views)
 
     @torch.inference_mode()
     def segment(self, path: str | None, labels: Sequence[Label], others: str | None = None) -> SegmentedPhoto:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from catseg_hf.command_options import MODEL_HELP, SPEED, Compile, WeightType
+from catseg_hf.command_options import MODEL_HELP, SPEED, Compile, ViewsOption, WeightType
 from catseg_hf.formats import DEFAULT_FORMAT, FORMATS, AnnotationOptions, Format
 from catseg_hf.option_groups import OptionGroup, option
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
@@ -100,6 +100,7 @@ def segment(
     ],
     look_for: LookForOptions,
     results: ResultOptions,
+    views: ViewsOption = Job.views,
     device: Annotated[
         str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.", rich_help_panel=SPEED)
     ] = Job.device,
@@ -156,6 +157,7 @@ def segment(
         others=look_for.others,
         threshold=look_for.threshold,
         background=look_for.background,
+        views=views,
         formats=results.formats(),
         output=results.output,
         skip_existing=results.skip_existing,

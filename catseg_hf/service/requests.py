@@ -49,6 +49,11 @@ class SegmentOptions(BaseModel):
     background: str | None = Field(
         None, description="A class for the pixels below the threshold, and of others; without it they have none."
     )
+    views: Literal["one", "sliding"] | None = Field(
+        None,
+        description="`one`: the whole photo at once, several times as fast; `sliding`: windows over it, as in the "
+        "paper. By default what the service was started with.",
+    )
     format: Literal[ANSWERS] = Field(
         ANSWERS[0],
         description="JSON, or a PNG: a picture with a legend, or class ids (255, or 65535 in one of 16 bits, for "
@@ -87,7 +92,7 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     if options.background is not None and options.threshold is None and others is None:
         raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
-    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others)
+    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others, options.views)
 
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from catseg_hf.formats import find_format
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.image_reading_catseg import open_picture
 from catseg_hf.others_catseg import OWN
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -30,6 +31,7 @@ class SegmentRequest:
     background: str | None
     format: str  # of the answer, by its name
     others: str | list[Label] | None = None  # as `others_by_default` returns them
+    views: Views | None = None  # as `Segmenter` takes it
 
     @property
     def media_type(self) -> str | None:

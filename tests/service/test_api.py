@@ -98,6 +98,22 @@ def test_pictures(ask: Callable[..., Any], photo: bytes) -> None:
     assert overlay.width == 256 and overlay.height > 256  # with its legend
 
 
+def test_one_view_or_sliding_windows(
+    ask: Callable[..., Any], model: ServedModel, picture: Image.Image, photo: bytes
+) -> None:
+    for views in ("one", "sliding"):
+        answer = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": views}).json()
+        expected = Segmenter(model.network, model.processor, LABELS.split(", "), views=views)(picture)
+        assert [each["area"] for each in answer["segments"]] == [each["area"] for each in expected.segments()]
+    sliding = ServedModel(ServiceSettings(model="tiny", views="sliding"))
+    ask_sliding = client(sliding.settings, LocalBackend(sliding)).post
+    by_default = ask_sliding(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()
+    assert by_default["segments"] == answer["segments"]
+    wrong = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": "five"})
+    message = wrong.json()["error"]["message"]
+    assert wrong.status_code == 422 and "`views`: Input should be 'one' or 'sliding'" in message
+
+
 def test_json_is_answered_as_a_form(ask: Callable[..., Any], photo: bytes) -> None:
     image = base64.b64encode(photo).decode()
     form = ask(SEGMENT, files={"image": photo}, data={"labels": "star, sun; moon; ground"})
@@ -359,6 +375,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
         "threshold",
         "background",
         "format",
+        "views",
     }
     assert "image_url" in content["application/json"]["schema"]["properties"]
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503"}
