@@ -293,3 +293,6 @@ def start_page(page: gr.Blocks, host: str | None = None, port: int | None = None
         max_file_size=MAX_BYTES,
     )
     return address
+
+
+__all__ = ["build_page", "start_page"]

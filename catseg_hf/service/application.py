@@ -193,3 +193,6 @@ def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=settings.timeout,
     )
     return api.bind(settings, model.bind(settings))
+
+
+__all__ = ["build"]
