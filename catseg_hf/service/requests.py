@@ -2,7 +2,6 @@
 """What callers send, as forms or as JSON, and what is refused of it before a model is asked."""
 
 import base64
-import binascii
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -132,7 +131,7 @@ async def _read_json(request: Request, settings: ServiceSettings) -> tuple[bytes
         return await fetch_photo(options.image_url, settings.max_photo_bytes), options
     try:
         photo = base64.b64decode(options.image, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise ServiceError(422, "`image` is no base64: encode the bytes of the file, without a prefix.") from error
     return photo, options
 
