@@ -4,6 +4,8 @@
 import asyncio
 import base64
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +31,7 @@ from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 
+PAGE = Path(__file__).parents[2] / "examples" / "serving.md"
 SEGMENT, LABELS = "/v1/segment", "star, moon, ground"
 
 
@@ -83,6 +86,26 @@ def test_an_answer_is_what_the_command_line_gives(
         }
         mask = coco_mask.decode({**segment["mask"], "counts": segment["mask"]["counts"].encode()})
         assert np.array_equal(mask == 1, expected.class_ids == other["id"])
+
+
+def test_the_request_that_the_page_shows_has_the_answer_that_it_shows(ask: Callable[..., Any], photo: bytes) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (command,) = re.findall("^curl .*$", page, re.MULTILINE)
+    words = shlex.split(command)
+    assert f"http://127.0.0.1:8000{SEGMENT}" in words
+    form = dict(word.split("=", 1) for option, word in zip(words, words[1:], strict=False) if option == "--form")
+    assert form.pop("image") == "@photo.jpg"
+    answer = ask(SEGMENT, files={"image": photo}, data=form).json()
+    (block,) = re.findall("^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    for segment, other in zip(shown.pop("segments"), answer.pop("segments"), strict=True):
+        # Of other processors, a few pixels can differ.
+        assert segment.pop("score") == pytest.approx(other.pop("score"), abs=0.01)
+        assert segment.pop("area") == pytest.approx(other.pop("area"), rel=0.01)
+        assert segment.pop("box") == pytest.approx(other.pop("box"), abs=3)
+        assert segment.pop("mask") == {"size": other.pop("mask")["size"], "counts": "…"}
+        assert segment == other
+    assert shown == answer
 
 
 def test_pictures(ask: Callable[..., Any], photo: bytes) -> None:
