@@ -74,7 +74,7 @@ class Files:
         # Some file systems take capital and small letters for the same.
         shared = Names((str(_stem(path)).casefold() for _, path in self._paths()), repeated=True)
         seen: dict[Path, str] = {}
-        output = Path(os.path.abspath(self.output))
+        output, is_folder = Path(os.path.abspath(self.output)), self.path.is_dir()
         for name, path in self._paths():
             if not is_url(name) and output in Path(_full(name)).parents:
                 problems[name] = "it lies in the folder of results: name another --output."
@@ -91,7 +91,7 @@ class Files:
                     continue
                 seen[key] = name
                 stem = path if keep_endings else stem
-            yield Item(name, path.as_posix() if self.path.is_dir() else name, str(stem))
+            yield Item(name, path.as_posix() if is_folder else name, str(stem))
 
     def _paths(self) -> Iterator[tuple[str, Path]]:
         """Each photo, and where its results go but for their endings."""

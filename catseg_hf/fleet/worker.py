@@ -95,9 +95,10 @@ class Worker:
         with pq.ParquetFile(items[0].file) as file:
             # Few at a time: a row group may be larger than memory.
             batches = file.iter_batches(16, row_groups=[items[0].group], columns=[self.job.cluster.image_column])
-            for row, value in enumerate(value for batch in batches for value in batch.column(0)):
+            places = ((batch.column(0), index) for batch in batches for index in range(batch.num_rows))
+            for row, (values, index) in enumerate(places):
                 if row in wanted:
-                    content = value.as_py()
+                    content = values[index].as_py()
                     yield content["bytes"] if isinstance(content, dict) else content
                 if row == last:
                     return
