@@ -25,7 +25,6 @@ from catseg_hf.service.settings import ServiceSettings
 from catseg_hf.service.web_photos import LabelStudioPhotos
 
 
-FORMAT = LabelStudio()
 KEPT_PROJECTS = 1024
 # Of a query, what can stay as it is.
 READABLE = "/:,;()'$"
@@ -116,7 +115,7 @@ class LabelStudioBackend:
             others=checked_others(params.others, labels, self.settings),
             threshold=params.threshold,
             background=None,
-            format=FORMAT.name,
+            format=LabelStudio.name,
             tags=config.tags,
             options=AnnotationOptions(params.min_area, params.simplify, params.fill_holes, config.shapes),
         )
