@@ -49,6 +49,7 @@ PAGES = [
     f"examples/{name}.md"
     for name in (
         "segmenting",
+        "browser",
         "evaluation",
         "training",
         "sharing",
