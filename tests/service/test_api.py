@@ -25,8 +25,7 @@ from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
 from catseg_hf.service import web_photos
 from catseg_hf.service.api import make_api
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings

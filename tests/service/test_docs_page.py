@@ -16,8 +16,7 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 
 from catseg_hf.service.api import make_api
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.settings import ServiceSettings
 from tests.chromium import chromium
 
