@@ -123,8 +123,8 @@ def write_large_image(
                 class_ids = segmenter.with_background(class_ids, strip.scores)[0]
                 class_ids = np.where(strip.class_ids == NO_CLASS, NO_CLASS, class_ids)
                 counts += np.bincount(class_ids.ravel() + 1, minlength=len(counts))
-                for taker in takers:
-                    taker.add(strip.top, class_ids)
+                for add in takers:
+                    add(strip.top, class_ids)
     return counts[1:] / counts.sum()
 
 

@@ -97,17 +97,16 @@ def write_video(
         files = {each: whole.enter_context(written_whole(path)) for each, path in targets.items()}
         with ExitStack() as writing:
             takers = [writing.enter_context(each.open(path, reader, segmenter.labels)) for each, path in files.items()]
-            sound = next((taker.sound for taker in takers if taker.sound is not None), None)
             # With the time that is left, where somebody looks.
             bar = writing.enter_context(tqdm(total=reader.num_frames, unit="frame", disable=None))
-            for number, frame in enumerate(reader.frames(sound)):
+            for number, frame in enumerate(reader.frames()):
                 if size not in (None, frame.picture.size):
                     raise ValueError(f"its pictures change from {size} to {frame.picture.size} pixels: cut it there.")
                 size, is_segmented = frame.picture.size, number % options.every == 0
                 if is_segmented:
                     result = segment_frame(frame.picture, f"frame {number}")
-                for taker in takers:
-                    taker.add(number, frame, result, is_segmented)
+                for add in takers:
+                    add(number, frame, result, is_segmented)
                 bar.update()
 
 

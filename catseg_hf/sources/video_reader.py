@@ -1,13 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Videos, read frame by frame with PyAV, as they are shown."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from catseg_hf.formats.video_writer import VideoWriter, load_av
+from catseg_hf.formats.video_writer import load_av
 
 
 # A video that ends so many seconds before its time is cut off.
@@ -33,6 +33,7 @@ class VideoReader:
     Attributes:
         num_frames (`int`, *optional*): How many frames there are, as far as the file says it.
         damages (`list[str]`): What was found to be damaged so far.
+        on_sound (`Callable`): Gets the packets of sound, as they are, between the frames.
 
     Raises:
         ImportError: If PyAV is missing.
@@ -53,6 +54,7 @@ class VideoReader:
         self.stream = moving[0]
         self.stream.thread_type = "AUTO"
         self.damages: list[str] = []
+        self.on_sound: Callable[[Any], Any] = lambda packet: None
         self._pixel_ratio = self._width_of_pixels()
         self._end = 0.0  # of pictures and sound, in seconds
         duration, rate = self._duration(), self.stream.average_rate
@@ -65,25 +67,17 @@ class VideoReader:
     def __exit__(self, *error: object) -> None:
         self.container.close()
 
-    def frames(self, sound: VideoWriter | None = None) -> Iterator[Frame]:
-        """All frames, one after the other.
+    def frames(self) -> Iterator[Frame]:
+        """All frames, one after the other; an `OSError` if there are none.
 
-        Args:
-            sound ([`VideoWriter`], *optional*): Gets the sound, as it is, between the frames.
-
-        Returns:
-            An iterator over [`Frame`]. Frames that cannot be decoded are left out and counted in `damages`; those
-            without a time, or whose time is not after the one before, follow that as frames do on average.
-
-        Raises:
-            OSError: If there is no frame at all.
+        Frames that cannot be decoded are left out and counted in `damages`; those without a time, or whose time is not
+        after the one before, follow that as frames do on average.
         """
         streams = [self.stream, *self.container.streams.audio[:1]]
         num_lost, last = 0, None
         for packet in self._packets(streams):
             if packet.stream.type == "audio":
-                if sound is not None:
-                    sound.write_sound(packet)
+                self.on_sound(packet)
                 continue
             try:
                 decoded = packet.decode()
