@@ -25,20 +25,7 @@ class Frame(NamedTuple):
 
 
 class VideoReader:
-    """Reads a video from its beginning to its end. Use it in a `with` block.
-
-    Args:
-        path (`str`): The file.
-
-    Attributes:
-        num_frames (`int`, *optional*): How many frames there are, as far as the file says it.
-        damages (`list[str]`): What was found to be damaged so far.
-        on_sound (`Callable`): Gets the packets of sound, as they are, between the frames.
-
-    Raises:
-        ImportError: If PyAV is missing.
-        OSError: If the file is no video.
-    """
+    """Reads a video from its beginning to its end. Use it as a context; an `OSError` says why the file is no video."""
 
     def __init__(self, path: str) -> None:
         self._av = load_av()
@@ -53,11 +40,12 @@ class VideoReader:
             raise OSError("there are no pictures in it.")
         self.stream = moving[0]
         self.stream.thread_type = "AUTO"
-        self.damages: list[str] = []
-        self.on_sound: Callable[[Any], Any] = lambda packet: None
+        self.damages: list[str] = []  # that were found so far
+        self.on_sound: Callable[[Any], Any] = lambda packet: None  # gets the packets, as they are, between the frames
         self._pixel_ratio = self._width_of_pixels()
         self._end = 0.0  # of pictures and sound, in seconds
         duration, rate = self._duration(), self.stream.average_rate
+        # As far as the file says it.
         self.num_frames = self.stream.frames or (round(duration * rate) if duration and rate else None)
         self._step = max(1, round(1 / ((rate or self.stream.guessed_rate or 25) * self.stream.time_base)))
 
@@ -138,6 +126,3 @@ class VideoReader:
         duration = self._duration()
         if duration is not None and length < duration - MISSING_SECONDS and not self.damages:
             self.damages.append(f"it is cut off: it ends after {length:.1f} of {duration:.1f} seconds.")
-
-
-__all__ = ["Frame", "VideoReader"]
