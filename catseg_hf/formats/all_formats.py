@@ -38,17 +38,7 @@ ANSWER_FORMATS = tuple(sorted((each for each in FORMATS if each.media_type), key
 
 
 def find_format(name: str) -> Format:
-    """The format of a name.
-
-    Args:
-        name (`str`): What `--format` calls it.
-
-    Returns:
-        [`Format`]
-
-    Raises:
-        ValueError: If there is none; says which there are.
-    """
+    """The format that `--format` calls `name`; a `ValueError` says which there are."""
     for format in FORMATS:
         if format.name == name:
             return format
@@ -56,17 +46,7 @@ def find_format(name: str) -> Format:
 
 
 def format_of(path: str) -> Format:
-    """The format that the ending of a file says.
-
-    Args:
-        path (`str`): The file.
-
-    Returns:
-        [`Format`]
-
-    Raises:
-        ValueError: If the ending can be of several formats or of none; says which.
-    """
+    """The format that the ending of the file `path` says; a `ValueError` lists those that it can be."""
     name = path.lower()
     for format in FORMATS:
         # Two endings, as in a folder of results: a.labels.png.

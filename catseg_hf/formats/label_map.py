@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 WHY_ENDING = "other formats change class ids"
 
 
+def save_label_map(result: "Segmentation", file: Path | BinaryIO) -> None:
+    """Saves class ids as a PNG; see [`LabelMap`]."""
+    import numpy as np
+    from PIL import Image, PngImagePlugin
+
+    kind = np.uint8 if len(result.labels) <= 255 else np.uint16
+    ids = np.where(result.class_ids < 0, np.iinfo(kind).max, result.class_ids).astype(kind)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
+    Image.fromarray(ids).save(file, format="PNG", pnginfo=text)
+
+
 class VideoLabelMaps(VideoOutput):
     """A folder with a PNG for each segmented frame, `000000.png` and so on by the number of the frame.
 
@@ -78,25 +90,10 @@ class LabelMap(Format):
     media_type = "image/png"
     video = VideoLabelMaps()
     large_image = LargeLabelMap()
-
-    def save(self, result: "Segmentation", path: Path) -> None:
-        """See [`Format.save`]."""
-        save_label_map(result, path)
+    save = staticmethod(save_label_map)
 
     def answer(self, result: "Segmentation", model: str) -> bytes:
         """See [`Format.answer`]."""
         file = BytesIO()
         save_label_map(result, file)
         return file.getvalue()
-
-
-def save_label_map(result: "Segmentation", file: Path | BinaryIO) -> None:
-    """Saves class ids as a PNG; see [`LabelMap`]."""
-    import numpy as np
-    from PIL import Image, PngImagePlugin
-
-    kind = np.uint8 if len(result.labels) <= 255 else np.uint16
-    ids = np.where(result.class_ids < 0, np.iinfo(kind).max, result.class_ids).astype(kind)
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
-    Image.fromarray(ids).save(file, format="PNG", pnginfo=text)

@@ -60,21 +60,15 @@ def to_labelme(photo: "AnnotatedPhoto", image: str | None = None) -> dict[str, A
 
 def _shapes(annotation: "Annotation", photo: "AnnotatedPhoto") -> list[dict[str, Any]]:
     common = {"label": photo.names[annotation.class_id], "group_id": None, "description": "", "flags": {}}
-    if photo.options.shapes == "rle":
-        return [{**common, "shape_type": "mask", **_mask(annotation, photo)}]
-    return [
-        {**common, "points": ring.tolist(), "shape_type": "polygon", "mask": None}
-        for ring in annotation.border_pixels(photo)
-    ]
-
-
-def _mask(annotation: "Annotation", photo: "AnnotatedPhoto") -> dict[str, Any]:
-    """The box of a mask, whose last pixels are inside, and a PNG of what is in it."""
+    if photo.options.shapes == "polygons":
+        rings = annotation.border_pixels(photo)
+        return [{**common, "points": ring.tolist(), "shape_type": "polygon", "mask": None} for ring in rings]
     from PIL import Image
 
     left, top, pixels = annotation.cut_out(photo)
     height, width = pixels.shape
+    points = [[left, top], [left + width - 1, top + height - 1]]  # the last pixels are inside
     file = BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
-    points = [[left, top], [left + width - 1, top + height - 1]]
-    return {"points": points, "mask": base64.b64encode(file.getvalue()).decode("ascii")}
+    mask = base64.b64encode(file.getvalue()).decode("ascii")
+    return [{**common, "shape_type": "mask", "points": points, "mask": mask}]

@@ -8,8 +8,7 @@ import typer
 from PIL import Image
 from tqdm.auto import tqdm
 
-from catseg_hf.formats import Format, ResultFiles
-from catseg_hf.formats.format import Output
+from catseg_hf.formats import ResultFiles
 from catseg_hf.segmenting import Segmentation, Segmenter
 from catseg_hf.segmenting.background import in_order
 from catseg_hf.segmenting.batches import segment_pictures
@@ -27,10 +26,6 @@ class Photos(Source):
     title = "photos"
     option_group = "annotations"
     goes_with = "annotations of photos"
-
-    def outputs(self, formats: Sequence[Format]) -> list[Output]:
-        """See [`Source.outputs`]."""
-        return list(formats)
 
     def segment(self, tasks: Sequence[Task], run: Run) -> None:
         """See [`Source.segment`]."""
