@@ -13,6 +13,7 @@ from .options import ClusterOptions, VideoOptions, WindowOptions
 
 
 if TYPE_CHECKING:
+    from catseg_hf.image_processing_catseg import Views
     from catseg_hf.prompts_catseg import Label
     from catseg_hf.segmenting import Segmenter
 
@@ -32,6 +33,7 @@ class Job:
     others: str | None = None  # or `"none"`; by default as `others_by_default` says
     threshold: float | None = None
     background: str | None = None
+    views: "Views | None" = None
     formats: tuple[Format, ...] = (DEFAULT_FORMAT,)
     output: Path | None = None  # the file or folder of the first format, or the folder of several inputs
     skip_existing: bool = False  # whether to leave out what has results already
@@ -56,6 +58,7 @@ class Job:
             others=others_by_default(self.labels, self.others),
             threshold=self.threshold,
             background=self.background,
+            views=self.views,
             need_scores=any(format.needs_scores for format in self.formats),
         )
         if self.others is None and segmenter.others:
