@@ -92,16 +92,10 @@ def format_of(path: str) -> Format:
         # Two endings, as in a folder of results: a.labels.png.
         if format.ending.count(".") > 1 and name.endswith(format.ending):
             return format
-    possible = [format for format in FORMATS if not format.is_data_set and name.endswith(_last_ending(format))]
+    of_files = [format for format in FORMATS if not format.is_data_set]
+    possible = [format for format in of_files if name.endswith("." + format.ending.rpartition(".")[2])]
     found = [format for format in FORMATS if name.endswith(format.file_endings)] or possible
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(format.name for format in possible or FORMATS if not format.is_data_set)
+    listed = ", ".join(format.name for format in possible or of_files)
     raise ValueError(f"The ending of {path} does not say its format: give `format=`, one of {listed}.")
-
-
-def _last_ending(format: Format) -> str:
-    return "." + format.ending.rpartition(".")[2]
-
-
-__all__ = ["ANNOTATION_FORMATS", "ANSWER_FORMATS", "DEFAULT_FORMAT", "FORMATS", "find_format", "format_of"]

@@ -64,6 +64,3 @@ class AnnotationOptions(OptionGroup):
         for name, allowed in (("shapes", ("polygons", "rle")), ("each", ("part", "class"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
-
-
-__all__ = ["AnnotationOptions"]
