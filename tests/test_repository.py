@@ -49,6 +49,7 @@ PAGES = [
     f"examples/{name}.md"
     for name in (
         "segmenting",
+        "browser",
         "evaluation",
         "training",
         "sharing",
@@ -60,11 +61,21 @@ PAGES = [
         "serving",
         "label_studio",
         "robustness",
+        "reference",
+        "errors",
     )
 ]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
+    for name in (
+        "README.md",
+        "examples/README.md",
+        *PAGES,
+        "convert/README.md",
+        "catseg_hf/README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    )
 }
 README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -442,7 +453,8 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
     assert kinds["README.md"] <= {"bash", "python", "bibtex"}
     kinds["examples/serving.md"].remove("json")  # tests/service/test_api.py compares this answer with a service's
     assert all(kinds[document] <= {"bash", "python"} for document in PAGES)
-    assert kinds["catseg_hf/README.md"] == {"bash"} and not kinds["examples/README.md"]
+    assert kinds["CONTRIBUTING.md"] == {"bash"}
+    assert not any(kinds[document] for document in ("examples/README.md", "catseg_hf/README.md", "SECURITY.md"))
     assert kinds["convert/README.md"] <= {"python", ""}  # without a kind: commands that are tested further above
     assert {command.split(" ")[0] for command in documented_commands()} == set(PROGRAMS)
 
@@ -467,7 +479,7 @@ def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
     tests = {"test", "test-slow", "test-floor", "test-torchvision", "test-label-studio"}
-    assert named == {"demo", *tests, "quality", "style", "package"} <= make_targets()
+    assert named == {"demo", *tests, "quality", "style", "package", "docs"} <= make_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -535,15 +547,53 @@ def test_every_python_file_has_the_licence_header_and_those_of_the_package_a_doc
             assert path.parent.name == "tests" or ast.get_docstring(ast.parse(text)), path
 
 
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "catseg_hf").rglob("*.py")}
+
+
+def names_of(tree: ast.AST) -> set[str]:
+    """What a file itself defines, also where it depends on a library."""
+    names = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names |= {
+                each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            }
+        elif isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
+            names |= names_of(node)
+    return names
+
+
+def definition(path: Path, name: str) -> tuple[Path, str]:
+    """The file that defines what a file has under a name, and its name there: imports are followed to their end."""
+    if name in names_of(TREES[path]):
+        return path, name
+    for node in ast.walk(TREES[path]):
+        imported = isinstance(node, ast.ImportFrom) and {each.asname or each.name: each.name for each in node.names}
+        if imported and name in imported:
+            start = path.parents[node.level - 1] if node.level else ROOT
+            module = start.joinpath(*(node.module or "").split("."))
+            source = next(each for each in (module.with_suffix(".py"), module / "__init__.py") if each in TREES)
+            return definition(source, imported[name])
+    raise AssertionError(f"{path} has no {name}")
+
+
+def public_names() -> set[tuple[Path, str]]:
+    """Where all that an `__all__` lists is defined, and under which name."""
+    return {
+        definition(path, name)
+        for path, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
+    }
+
+
 def functions_with_docstrings() -> Iterator[tuple[str, bool, list[str], str]]:
     """Place, whether public, arguments and docstring of the package's functions; of `__init__` that of its class."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "catseg_hf").rglob("*.py")}
-    exported = set()
-    for tree in trees.values():
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-                exported |= set(ast.literal_eval(node.value))
-    for path, tree in trees.items():
+    public = public_names()
+    for path, tree in TREES.items():
         if path.name.endswith(("cli.py", "_command.py")):  # there the help texts of options say what arguments are
             continue
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -552,7 +602,9 @@ def functions_with_docstrings() -> Iterator[tuple[str, bool, list[str], str]]:
                 if not isinstance(node, ast.FunctionDef):
                     continue
                 is_init = node.name == "__init__"
-                is_public = getattr(owner, "name", node.name) in exported and (is_init or not node.name.startswith("_"))
+                is_public = (path, getattr(owner, "name", node.name)) in public and (
+                    is_init or not node.name.startswith("_")
+                )
                 # Not `*args` and `**kwargs`, which stand for arguments that are explained by their own names.
                 arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
                 names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]

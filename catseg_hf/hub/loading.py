@@ -24,6 +24,15 @@ def load_model_and_processor(
     Raises:
         OSError: If a file is missing.
         ValueError: If a file is damaged, or the weights are not those of the model that `config.json` describes.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY
+    >>> from catseg_hf.hub import load_model_and_processor
+
+    >>> model, processor = load_model_and_processor(TINY)
+    ```
     """
     try:
         processor = CatSegProcessor.from_pretrained(folder)
