@@ -7,6 +7,7 @@ The commands and Python blocks of a page run from top to bottom, in a folder of 
 overlay.jpg` shows is then the file `overlay` of that folder, whatever its ending.
 """
 
+import logging
 import os
 import re
 import runpy
@@ -101,6 +102,19 @@ def arguments(*words: str) -> Iterator[None]:
 
 
 @contextmanager
+def printing() -> Iterator[StringIO]:
+    """Where everything goes that is printed or logged, as a terminal shows it."""
+    printed = StringIO()
+    log, handler = logging.getLogger("catseg_hf"), logging.StreamHandler(printed)
+    log.addHandler(handler)
+    try:
+        with redirect_stdout(printed), redirect_stderr(printed):
+            yield printed
+    finally:
+        log.removeHandler(handler)
+
+
+@contextmanager
 def current_folder(folder: Path) -> Iterator[None]:
     """With another current folder, in which a clone of the repository seems to lie."""
     before = Path.cwd()
@@ -113,9 +127,7 @@ def current_folder(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def run_page(
-    page: Path, folder: Path, programs: Mapping[str, Callable[[list[str]], None]] | None = None
-) -> list[Step]:
+def run_page(page: Path, folder: Path, programs: Mapping[str, Callable[[list[str]], None]] | None = None) -> list[Step]:
     """Runs the blocks of a page in order; those of Python are one session.
 
     Args:
@@ -137,8 +149,7 @@ def run_page(
             if block.language not in ("bash", "python"):
                 continue
             shown = following.text if following is not None and following.language in ("text", "json") else None
-            printed = StringIO()
-            with redirect_stdout(printed), redirect_stderr(printed):
+            with printing() as printed:
                 failed = _run(block, programs, session)
             if failed and (shown is None or not block.may_fail):
                 raise RuntimeError(f"{page.name}:\n{block.text}\n{printed.getvalue()}")

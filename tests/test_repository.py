@@ -36,7 +36,7 @@ from catseg_hf.conversion.download import PUBLISHED
 from catseg_hf.formats.coco import merge_coco, to_coco
 from catseg_hf.formats.label_studio import to_label_studio
 from catseg_hf.formats.shapes import annotate
-from examples import benchmark
+from examples import benchmark, draw_pictures
 from tests import loopback_hub as hub
 from tests.large_files import read_frames, read_label_map, write_geotiff, write_video
 from tests.mini_datasets import write_mini_benchmark
@@ -65,12 +65,15 @@ PAGES = [
         "errors",
     )
 ]
+# Of these, `tests/test_tutorials.py` runs everything.
+TUTORIALS = [page.relative_to(ROOT).as_posix() for page in draw_pictures.PAGES]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
     for name in (
         "README.md",
         "examples/README.md",
         *PAGES,
+        *TUTORIALS,
         "convert/README.md",
         "catseg_hf/README.md",
         "CONTRIBUTING.md",
@@ -101,7 +104,8 @@ def code_blocks(language: str, document: str = "README.md") -> list[str]:
 
 
 def shell_commands() -> list[str]:
-    blocks = [block for document in DOCUMENTS for block in code_blocks("bash", document)]
+    documents = [document for document in DOCUMENTS if document not in TUTORIALS]
+    blocks = [block for document in documents for block in code_blocks("bash", document)]
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -331,7 +335,7 @@ def make_targets() -> set[str]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with the folders that commands take for granted."""
     monkeypatch.chdir(tmp_path)
-    for name in ("catseg-base", "FOLDER"):
+    for name in ("catseg-base", "FOLDER", "my-model", "empty"):
         (tmp_path / name).mkdir()
     return tmp_path
 

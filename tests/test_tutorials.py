@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""What the tutorials, the gallery and the page on how it works tell to type runs in order, prints and draws what they show."""
+"""What tutorials, gallery and the page on how it works tell to type runs in order, and prints and draws what they show."""
 
 import json
 import os
@@ -22,22 +22,26 @@ ROOT = EXAMPLES.parent
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 # Pages whose blocks need more than this process: further below.
 APART = ("share", "serve", "train_your_labels")
+# What extras bring; accelerate, which evaluations need, is among what all tests need.
+LIBRARIES = {"label_studio_round_trip": ("shapely",), "gallery": ("av", "rasterio", "shapely")}
 PICTURES = EXAMPLES / "pictures"
 DRAWN = [page for page in PAGES if pictures(page)]
 
 
 def check_printed(step: Step, tolerance: float) -> None:
-    """What a page says that a block prints is what it prints; `…` stands for anything, and numbers may differ a little."""
+    """A block prints what its page says; `…` stands for anything, and numbers may differ a little."""
     if step.shown is None:
         return
     printed = "\n".join(line for line in step.printed.splitlines() if "it/s]" not in line)
     shown = step.shown.strip("\n")
-    pattern = re.escape(NUMBER.sub("#", shown)).replace("…", ".*").replace(r"\#", f"({NUMBER.pattern})")
+    pattern = re.escape(NUMBER.sub("\0", shown)).replace("\0", f"({NUMBER.pattern})")
+    pattern = pattern.replace("\n…\\\n", "\n(?s:.*)\n").replace("…", ".*")
     found = re.search(pattern, printed)
     assert found is not None, f"{step.code}\nshould print\n{shown}\nbut prints\n{printed}"
     for expected, value in zip(NUMBER.findall(shown), found.groups(), strict=True):
         digits = len(expected.partition(".")[2])
-        assert float(value) == pytest.approx(float(expected), rel=tolerance, abs=2 * 10**-digits), step.code
+        least = 2 * 10**-digits if digits else 0  # counts are exact
+        assert float(value) == pytest.approx(float(expected), rel=tolerance, abs=least), step.code
 
 
 def check_pictures(page: Path, folder: Path, most: float) -> None:
@@ -64,13 +68,14 @@ def check(
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in APART], ids=lambda page: page.stem)
 def test_a_page_prints_and_draws_what_it_shows(page: Path, tmp_path: Path) -> None:
-    pytest.importorskip("shapely", reason='needs `pip install "catseg-hf[annotate]"`')
+    for library in LIBRARIES.get(page.stem, ()):
+        pytest.importorskip(library)
     check(page, tmp_path)
 
 
@@ -132,6 +137,19 @@ def test_the_tutorial_on_serving_gets_the_answers_that_it_shows(tmp_path: Path) 
         assert answer.is_success or '"error"' in answer.text
 
     check(EXAMPLES / "tutorials" / "serve.md", tmp_path, {"catseg": leave_out, "curl": curl})
+    # The picture is that of the first tutorial, which sends the same scene with the same words.
+    shown = {name: target for target, name in pictures(EXAMPLES / "tutorials" / "first_photo.md").items()}
+    kept, answer = (Image.open(path).convert("RGB") for path in (shown["overlay"], tmp_path / "overlay.png"))
+    assert np.abs(np.asarray(kept, dtype=int) - np.asarray(answer)).mean() < 6
+
+
+def test_commands_of_the_gallery_are_those_that_drew_its_pictures() -> None:
+    text = (EXAMPLES / "gallery.md").read_text(encoding="utf-8")
+    found = re.findall(r"\(pictures/(\w+)/[^)]*\)\n\n```bash\n(.*?)```", text, re.DOTALL)
+    borrowed = [(name, command) for name, command in found if name != "gallery"]
+    assert len(borrowed) >= 2
+    for name, command in borrowed:
+        assert command in (EXAMPLES / "tutorials" / f"{name}.md").read_text(encoding="utf-8"), name
 
 
 @pytest.mark.parametrize("page", DRAWN, ids=lambda page: page.stem)
@@ -151,7 +169,7 @@ def test_all_pictures_that_are_kept_are_of_a_page() -> None:
 def test_every_tutorial_is_in_the_list_of_examples() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert all(f"]({page.relative_to(EXAMPLES)})" in listed for page in PAGES)
-    assert {page for page in (EXAMPLES / "tutorials").glob("*.md")} <= set(PAGES)
+    assert set((EXAMPLES / "tutorials").glob("*.md")) <= set(PAGES)
 
 
 def test_a_page_that_prints_something_else_is_found() -> None:
