@@ -100,10 +100,10 @@ def segment(
     ],
     look_for: LookForOptions,
     results: ResultOptions,
-    views: ViewsOption = Job.views,
     device: Annotated[
         str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.", rich_help_panel=SPEED)
     ] = Job.device,
+    views: ViewsOption = Job.views,
     dtype: WeightType = Job.dtype,
     compile: Compile = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos at a time.", rich_help_panel=SPEED)] = Job.batch_size,

@@ -25,6 +25,8 @@ def to_cvat(photo: "AnnotatedPhoto") -> str:
         common = {"label": photo.names[annotation.class_id], "source": "auto", "occluded": "0", "z_order": "0"}
         if photo.options.shapes == "rle":
             left, top, pixels = annotation.cut_out(photo)
+            if not pixels.size:  # simplified, it covers the centre of no pixel
+                continue
             # Run lengths, row by row, first of pixels outside the mask.
             changes = np.flatnonzero(np.diff(pixels.ravel(), prepend=0))
             runs = np.diff(changes, prepend=0, append=pixels.size).tolist()

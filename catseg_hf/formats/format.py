@@ -87,16 +87,27 @@ class LargeImageOutput(Output):
 
 
 class Format(Output):
-    """A format of results of photos."""
+    """A format of results of photos.
 
-    title: ClassVar[str]  # what people call it
-    help: ClassVar[str]  # what it is, for those who choose one
-    file_endings: ClassVar[tuple[str, ...]] = ()  # that mean this format where several have them
-    needs_scores: ClassVar[bool] = False  # whether it says how sure the model is
-    is_data_set: ClassVar[bool] = False  # whether it has a row for each photo, which only a fleet writes
-    video: ClassVar[VideoOutput | None] = None  # how it is written of videos, if it can be
-    large_image: ClassVar[LargeImageOutput | None] = None  # how it is written of large images, if it can be
-    media_type: ClassVar[str | None] = None  # of the answer of a service, where that can be of this format
+    Attributes:
+        title (`str`): What people call it.
+        help (`str`): What it is, for those who choose one.
+        file_endings (`tuple[str, ...]`): Endings that mean this format where several have them.
+        needs_scores (`bool`): Whether it says how sure the model is.
+        is_data_set (`bool`): Whether it is a data set with a row for each photo, which only a fleet writes.
+        video ([`VideoOutput`], *optional*), large_image ([`LargeImageOutput`], *optional*):
+            How it is written of videos and of large images, if it can be.
+        media_type (`str`, *optional*): Of the answer of a service, where that can be of this format.
+    """
+
+    title: ClassVar[str]
+    help: ClassVar[str]
+    file_endings: ClassVar[tuple[str, ...]] = ()
+    needs_scores: ClassVar[bool] = False
+    is_data_set: ClassVar[bool] = False
+    video: ClassVar[VideoOutput | None] = None
+    large_image: ClassVar[LargeImageOutput | None] = None
+    media_type: ClassVar[str | None] = None
 
     # Formats have no state: those that a process of a fleet was sent are those of its own list.
     def __eq__(self, other: object) -> bool:
@@ -129,14 +140,23 @@ class Format(Output):
 
 
 class AnnotationFormat(Format):
-    """A format of an annotation tool: made of outlines or masks of the parts of a photo."""
+    """A format of an annotation tool: made of outlines or masks of the parts of a photo.
 
-    holds: ClassVar[frozenset[tuple[str, str]]]  # the combinations of `shapes` and `each` that it can hold
-    folder_file: ClassVar[str | None] = None  # the file of all photos of a folder
-    subfolder: ClassVar[str] = ""  # of the files of the photos, in a folder of results
-    photo_ending: ClassVar[str | None] = None  # of these files, where it is not `ending`
-    records_classes: ClassVar[bool] = True  # whether a folder of results is of one list of classes
-    own_options: ClassVar[tuple[str, ...]] = ()  # of [`AnnotationOptions`], those that only formats that name them have
+    Attributes:
+        holds (`frozenset[tuple[str, str]]`): The combinations of `shapes` and `each` that it can hold.
+        folder_file (`str`, *optional*): The file of all photos of a folder.
+        subfolder (`str`): Of the files of the photos, in a folder of results.
+        photo_ending (`str`, *optional*): Of these files, where it is not `ending`.
+        records_classes (`bool`): Whether a folder of results is of one list of classes.
+        own_options (`tuple[str, ...]`): Options of [`AnnotationOptions`] that only formats that name them have.
+    """
+
+    holds: ClassVar[frozenset[tuple[str, str]]]
+    folder_file: ClassVar[str | None] = None
+    subfolder: ClassVar[str] = ""
+    photo_ending: ClassVar[str | None] = None
+    records_classes: ClassVar[bool] = True
+    own_options: ClassVar[tuple[str, ...]] = ()
 
     def check_options(self, options: AnnotationOptions) -> None:
         """Refuses, with a `ValueError`, `options` that ask for what the format cannot hold."""

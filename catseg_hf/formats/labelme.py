@@ -66,6 +66,8 @@ def _shapes(annotation: "Annotation", photo: "AnnotatedPhoto") -> list[dict[str,
     from PIL import Image
 
     left, top, pixels = annotation.cut_out(photo)
+    if not pixels.size:  # simplified, it covers the centre of no pixel
+        return []
     height, width = pixels.shape
     points = [[left, top], [left + width - 1, top + height - 1]]  # the last pixels are inside
     file = BytesIO()
