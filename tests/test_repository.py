@@ -483,7 +483,7 @@ def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
     tests = {"test", "test-slow", "test-floor", "test-torchvision", "test-label-studio"}
-    assert named == {"demo", *tests, "quality", "style", "package", "docs"} <= make_targets()
+    assert named == {"demo", *tests, "quality", "style", "package", "docs", "pictures"} <= make_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

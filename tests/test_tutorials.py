@@ -1,5 +1,5 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
-"""What tutorials, gallery and the page on how it works tell to type runs in order, and prints and draws what they show."""
+"""What tutorials, gallery and the page on how it works say to type runs in order, prints and draws what they show."""
 
 import json
 import os
