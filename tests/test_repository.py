@@ -36,7 +36,7 @@ from catseg_hf.conversion.download import PUBLISHED
 from catseg_hf.formats.coco import merge_coco, to_coco
 from catseg_hf.formats.label_studio import to_label_studio
 from catseg_hf.formats.shapes import annotate
-from examples import benchmark, draw_pictures
+from examples import benchmark, demo, draw_pictures
 from tests import loopback_hub as hub
 from tests.large_files import read_frames, read_label_map, write_geotiff, write_video
 from tests.mini_datasets import write_mini_benchmark
@@ -210,19 +210,26 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
     assert (folder / "my-catseg" / "modeling_catseg.py").is_file()
 
 
-def test_segment_example_runs(tiny_model_folder: Path, reader: tuple[Path, dict[str, str]]) -> None:
-    script = ROOT / "examples" / "segment.py"
-    output = run(
-        [sys.executable, str(script), "photo.jpg", str(tiny_model_folder), "out.png", "cat", "sky, dark"], reader
-    )
-    assert "sky, dark" in output and Image.open(reader[0] / "out.png").size[0] == 160
+def test_segment_example_runs(
+    tiny_model_folder: Path,
+    reader: tuple[Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(reader[0])
+    monkeypatch.setattr(sys, "argv", ["segment.py", "photo.jpg", str(tiny_model_folder), "out.png", "cat", "sky, dark"])
+    runpy.run_path(str(ROOT / "examples" / "segment.py"), run_name="__main__")
+    assert "sky, dark" in capsys.readouterr().out and Image.open("out.png").size[0] == 160
 
 
 def test_demo_segments_a_drawn_scene_with_the_words_it_is_given(
-    tmp_path: Path, reader: tuple[Path, dict[str, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     labels = "something red, a star, something yellow, ground"
-    output = run([sys.executable, str(ROOT / "examples" / "demo.py"), labels, str(tmp_path)], reader)
+    monkeypatch.setattr(sys, "argv", ["demo.py", labels, str(tmp_path)])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    demo.main()
+    output = capfd.readouterr().out
     found = re.findall(r"^ *[\d.]+%  (.+)$", output, re.MULTILINE)
     assert sorted(found) == sorted(labels.split(", "))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.png", "scene.png"]
