@@ -57,7 +57,7 @@ test-slow: .venv/installed-all
 	touch $@
 
 test-floor: .venv/floor/installed
-	OMP_NUM_THREADS=1 .venv/floor/bin/python -m pytest -n 2 -m "not slow" $(FLOOR_TESTS) \
+	OMP_NUM_THREADS=1 .venv/floor/bin/python -m pytest -n 2 $(FLOOR_TESTS) \
 		--deselect tests/test_pipeline_catseg.py::test_pipelines_of_other_models_are_as_without_the_package
 
 # With torchvision, whose wheels fit only the CUDA build of torch (6 GB): the image processor then has another backend.
@@ -69,7 +69,7 @@ test-floor: .venv/floor/installed
 	touch $@
 
 test-torchvision: .venv/torchvision/installed
-	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 -m "not slow" $(TORCHVISION_TESTS)
+	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 $(TORCHVISION_TESTS)
 
 # With Label Studio, which brings a web framework and pins of its own (1 GB): the service as its backend.
 .venv/label-studio/installed:

@@ -185,6 +185,7 @@ def test_compiled_without_a_break_and_not_anew_for_each_vocabulary() -> None:
     assert len(graphs) == 3, graphs  # one of fixed size, and one for any number on each side of the padding
 
 
+@pytest.mark.slow
 def test_compiled_training_reads_prompts_beside_one_graph() -> None:
     torch.compiler.reset()
     graphs: list[int] = []

@@ -101,6 +101,7 @@ def test_forward_asks_nothing_and_launches_little(
     assert 300 < operations.counts.total() <= MAX_FORWARD, operations.counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_images", "num_classes", "gigabytes"), [(1, 150, 1.5), (1, 847, 2.5), (16, 20, 2.5), (16, 150, 2.5)]
 )

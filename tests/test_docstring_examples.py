@@ -85,24 +85,20 @@ def evaluation(place: Path) -> Evaluation:
     return evaluate(model, processor, small_data_set(place), Protocol("whole"))
 
 
-@pytest.fixture
-def names(place: Path, evaluation: Evaluation) -> dict[str, Any]:
-    """What examples call `model`, `image` and so on without saying where it comes from."""
-    model = CatSegForSemanticSegmentation.from_pretrained(place / "path" / "to" / "model").eval()
+@pytest.fixture(scope="module")
+def read_only(place: Path) -> dict[str, Any]:
+    """What examples call by these names and do not change; what a model makes of a photo takes a second."""
     processor = CatSegProcessor.from_pretrained(place / "path" / "to" / "model")
-    image, recipe = Image.open(place / "photo.jpg"), Recipe(crop_size=64)
+    image, recipe, dataset = Image.open(place / "photo.jpg"), Recipe(crop_size=64), small_data_set(place)
+    model = CatSegForSemanticSegmentation.from_pretrained(place / "path" / "to" / "model").eval()
     with torch.inference_mode():
         outputs = model(**processor(images=image, text=["cat", "grass"]))
-    dataset = small_data_set(place)
-    model.set_vocabulary(NAMES, processor(text=NAMES)["input_ids"])
     return {
         "Collator": Collator,
         "DataLoader": DataLoader,
         "arguments": TrainingArguments(str(place / "trained"), use_cpu=True, report_to="none"),
         "dataset": dataset,
-        "evaluation": evaluation,
         "image": image,
-        "model": model,
         "np": np,
         "outputs": outputs,
         "photo": image,
@@ -111,6 +107,19 @@ def names(place: Path, evaluation: Evaluation) -> dict[str, Any]:
         "torch": torch,
         "samples": TrainingSamples(dataset, recipe),
     }
+
+
+@pytest.fixture
+def names(example: str, place: Path, read_only: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What an example uses without saying where it comes from; a model is loaded anew, since examples change it."""
+    used = set(re.findall(r"\w+", EXAMPLES[example][1]))
+    found = dict(read_only)
+    if "evaluation" in used:
+        found["evaluation"] = request.getfixturevalue("evaluation")
+    if "model" in used:
+        found["model"] = CatSegForSemanticSegmentation.from_pretrained(place / "path" / "to" / "model").eval()
+        found["model"].set_vocabulary(NAMES, found["processor"](text=NAMES)["input_ids"])
+    return found
 
 
 def run_example(module: str, code: str, names: dict[str, Any]) -> str:

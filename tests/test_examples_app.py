@@ -42,6 +42,7 @@ def test_requirements_and_metadata_are_those_of_the_package(tmp_path: Path) -> N
     assert 'DEFAULT_MODEL = "owner/my-catseg"\n' in (tmp_path / "space" / "app.py").read_text()
 
 
+@pytest.mark.slow
 def test_the_space_runs_with_its_own_copy_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

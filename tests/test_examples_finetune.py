@@ -281,6 +281,7 @@ def test_stream_and_lora_resume(project: Path, tmp_path: Path) -> None:
     assert not any("lora" in name for name in merged.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tracker", ["tensorboard", "trackio"])
 def test_tracker_and_push_to_hub(project: Path, tmp_path: Path, tracker: str) -> None:
     pytest.importorskip(tracker)

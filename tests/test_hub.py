@@ -306,6 +306,7 @@ def test_a_download_that_breaks_goes_on_where_it_was(
     assert len(gets) == 2 and re.search(r"bytes=[1-9]\d*-$", gets[1])
 
 
+@pytest.mark.slow
 def test_a_download_that_fails_leaves_no_half_file_and_can_be_repeated(
     hub: LoopbackHub, shared: Repository, machine: Machine, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

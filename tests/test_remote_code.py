@@ -294,6 +294,7 @@ print([each["label"] for each in pipe({photo!r}, candidate_labels={labels!r})])
 """
 
 
+@pytest.mark.slow
 def test_in_a_fresh_process_with_the_package_a_saved_pipeline_needs_no_trust(
     folder_with_code: Path, photo: Path, expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -391,6 +391,7 @@ def test_memory_does_not_grow_with_the_number_of_photos(catseg: Run, model: Path
     assert max(resident[middle:]) < max(resident[:middle]) + 50e6
 
 
+@pytest.mark.slow
 def test_interrupted_it_leaves_whole_files_and_goes_on(model: Path, photo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -346,6 +346,7 @@ def test_a_corrupt_image_is_named(catseg: Callable[..., tuple[int, str, str]], f
     assert "1 unreadable image(s) left out" in printed and "4 of 5" in printed
 
 
+@pytest.mark.slow
 def test_interrupted_it_says_how_to_go_on(
     folder: Path, catseg: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

@@ -478,6 +478,7 @@ def test_without_gradio_the_error_says_what_to_install(
     assert capsys.readouterr().err == 'Error: The web page needs Gradio: `pip install "catseg-hf[demo]"`.\n'
 
 
+@pytest.mark.slow
 def test_the_command_serves_the_page_until_ctrl_c(tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(tmp_path)}

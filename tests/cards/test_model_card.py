@@ -245,6 +245,7 @@ def test_a_card_that_says_anything_is_no_empty_form(tmp_path: Path) -> None:
 # ---- examples -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_examples_run_as_they_stand(tiny_model_folder: Path, tmp_path: Path) -> None:
     for path in tiny_model_folder.iterdir():
         (tmp_path / path.name).symlink_to(path)

@@ -130,7 +130,7 @@ def test_truncated_files(part: float, name: str, tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"", "empty"),
         (b'{"path": "index"}', "cannot be read"),
-        (os.urandom(1000), "cannot be read"),
+        (np.random.default_rng(0).bytes(1000), "cannot be read"),
         (b"PK\x03\x04" + bytes(100), "cannot be read"),
     ],
     ids=["html", "lfs", "empty", "json", "random", "zip"],

@@ -228,6 +228,7 @@ class Payload:
         return os.system, (f"touch {self.trace}",)
 
 
+@pytest.mark.slow
 def test_command_on_a_payload(tmp_path: Path) -> None:
     torch.save({"model": load_file(CVPR_WEIGHTS), "extra": Payload(tmp_path / "trace")}, tmp_path / "model.pth")
     result = convert(tmp_path / "model.pth", tmp_path / "out", *CVPR_ARGUMENTS, "--tokenizer", "none")

@@ -106,6 +106,7 @@ def test_a_checkpoint_of_the_hub_is_downloaded_and_converted_once(server: Thread
     assert (Path(folder) / "model.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_from_the_hubs_is_refused(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     fetch = "from catseg_hf.conversion.download import fetch_original\nprint(fetch_original('base'))"
     code, output, error = run(fetch, server, tmp_path)
@@ -132,6 +133,7 @@ for prefix in ("00000000", {digest!r}):
 """
 
 
+@pytest.mark.slow
 def test_a_plain_address_is_checked_against_its_hash(
     server: ThreadingHTTPServer, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -256,6 +256,7 @@ def start(folder: Path, output: Path, index: int, *launcher: str) -> subprocess.
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_counts_the_same(
     folder: Path,
     dataset: SegmentationDataset,
@@ -337,6 +338,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(
         run()
 
 
+@pytest.mark.slow
 def test_without_accelerate_all_but_the_evaluation_itself_works(
     run: Callable[..., Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:

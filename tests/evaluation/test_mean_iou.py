@@ -155,6 +155,7 @@ print(json.dumps(figures, default=np.ndarray.tolist))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_figures_of_one(metric: MeanIoU, tmp_path: Path) -> None:
     predictions, references = random_maps(5, num_labels=9)
     whole = metric.compute(predictions=predictions, references=references, num_labels=9)
@@ -179,6 +180,7 @@ def test_it_stands_beside_other_metrics_of_evaluate(metric: MeanIoU) -> None:
     assert isinstance(metric, evaluate.Metric) and "ignore_index" in metric.inputs_description
 
 
+@pytest.mark.slow
 def test_without_evaluate_its_extra_is_named() -> None:
     code = "import sys; sys.modules['evaluate'] = None; import catseg_hf.evaluation.mean_iou"
     with started([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:

@@ -70,6 +70,7 @@ def test_a_released_checkpoint_is_compared(released_folder: Path, dataset: Segme
     assert "`base`" not in results_table(load_evaluation(tmp_path / "out").results)
 
 
+@pytest.mark.slow
 def test_a_descendant_is_not(released_folder: Path, dataset: SegmentationDataset, tmp_path: Path) -> None:
     model = CatSegForSemanticSegmentation.from_pretrained(released_folder)
     model.decoder.head.bias.data += 1e-3
@@ -116,6 +117,7 @@ def test_what_was_measured_otherwise_is_not_compared(
     assert results_of(released_folder, dataset, **options)["published"] is None
 
 
+@pytest.mark.slow
 def test_an_incomplete_benchmark_is_not_compared(released_folder: Path, tmp_path: Path) -> None:
     write_mini_benchmark("pascal_voc_20", tmp_path, number=2)
     assert results_of(released_folder, load_benchmark("pascal_voc_20", tmp_path))["published"] is None

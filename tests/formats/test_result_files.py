@@ -165,6 +165,7 @@ def test_annotations_of_other_classes_are_not_mixed(tmp_path: Path) -> None:
     assert files_in(tmp_path / "labels") == {"one.txt"}
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_and_the_files_are_whole(photos: Path, tmp_path: Path) -> None:
     for number in range(300):
         (photos / f"{number:03d}.png").symlink_to(photos / "a.png")

@@ -95,6 +95,7 @@ def python(hub: LoopbackHub, home: Path, script: str, *arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_rehearsed_published_and_left_alone(hub: LoopbackHub, tmp_path: Path) -> None:
     (rehearsed,) = run(hub, tmp_path, "--publish us base --dry-run")
     digest = hashlib.sha256(original(hub, "base")).hexdigest()

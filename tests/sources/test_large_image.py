@@ -75,6 +75,7 @@ def test_an_image_of_one_window_gets_the_ordinary_result(catseg: Run) -> None:
     np.testing.assert_array_equal(np.asarray(Image.open("a.labels.png")), read_label_map(Path("b.labels.tif")))
 
 
+@pytest.mark.slow
 def test_small_things_are_found_that_the_ordinary_way_loses(catseg: Run) -> None:
     pixels = np.full((1536, 1536, 3), drawn_picture(8, 8).mean((0, 1)).astype(np.uint8))
     y, x = np.mgrid[:1536, :1536]
