@@ -11,7 +11,7 @@ import typer
 from catseg_hf import __version__
 from catseg_hf.app.evaluate_command import evaluate
 from catseg_hf.app.segment_command import segment
-from catseg_hf.command_options import MODEL_HELP, with_option_groups
+from catseg_hf.command_options import MODEL_HELP, ViewsOption, with_option_groups
 from catseg_hf.service.serve_command import serve
 
 
@@ -69,6 +69,7 @@ app.command()(serve)
 @app.command()
 def demo(
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "tiny",
+    views: ViewsOption = None,
     host: Annotated[
         str, typer.Option(help="Where the page is served; 0.0.0.0 lets other machines see it.")
     ] = "127.0.0.1",
@@ -79,7 +80,7 @@ def demo(
     """Start a web page: choose a photo, type labels, see overlay, scores and heat maps. Ctrl-C ends it."""
     from catseg_hf.app.web_page import build_page, start_page
 
-    page = build_page(model)
+    page = build_page(model, views)
     typer.echo(f"Open {start_page(page, host, port)}")
     page.block_thread()
 

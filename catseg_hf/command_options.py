@@ -24,6 +24,16 @@ WeightType = Annotated[
         help="Type of the weights; auto is bfloat16 on a GPU that has it, otherwise float32.", rich_help_panel=SPEED
     ),
 ]
+ViewsOption = Annotated[
+    Literal["one", "sliding"] | None,
+    typer.Option(
+        "--views",
+        help="one: the whole photo at once, several times as fast. sliding: windows over it, as in the paper, which "
+        "see more.",
+        show_default="sliding, unless the model says otherwise",
+        rich_help_panel=SPEED,
+    ),
+]
 Compile = Annotated[
     bool,
     typer.Option(
@@ -83,4 +93,4 @@ def _parameters(group: type[OptionGroup]) -> list[inspect.Parameter]:
     return parameters
 
 
-__all__ = ["MODEL_HELP", "SPEED", "Compile", "WeightType", "with_option_groups"]
+__all__ = ["MODEL_HELP", "SPEED", "Compile", "ViewsOption", "WeightType", "with_option_groups"]

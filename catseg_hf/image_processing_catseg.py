@@ -8,7 +8,7 @@ class for torchvision differs from the one for Pillow only in its base class.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -92,6 +92,10 @@ class CatSegImageProcessorKwargs(ImagesKwargs, total=False):
 # ---- geometry -------------------------------------------------------------------------------------------------------
 
 
+# How many views a photo is: one, or those of a sliding window.
+Views = Literal["one", "sliding"]
+
+
 def resized_size(height: int, width: int, shortest_edge: int, longest_edge: int) -> tuple[int, int]:
     """Height and width after the first resize, rounded as detectron2 rounds them."""
     scale = shortest_edge / min(height, width)
@@ -102,6 +106,29 @@ def resized_size(height: int, width: int, shortest_edge: int, longest_edge: int)
     if longest > longest_edge:
         new_height, new_width = new_height * (longest_edge / longest), new_width * (longest_edge / longest)
     return max(int(new_height + 0.5), 1), max(int(new_width + 0.5), 1)
+
+
+def view_arguments(views: Views | None) -> dict[str, Any]:
+    """The arguments of an image processor that stand for a number of views.
+
+    Args:
+        views (`"one"`, `"sliding"`, *optional*): The whole photo as one view, several times as fast; or the windows
+            that the processor is made for, as in the paper. `None` leaves the choice to the processor.
+
+    Returns:
+        `dict[str, Any]`: Of [`CatSegImageProcessor`].
+
+    Raises:
+        ValueError: If `views` is something else.
+    """
+    arguments = {
+        None: {},
+        "one": {"do_sliding_window": False},
+        "sliding": {"do_sliding_window": True, "pad_to_multiple": None},
+    }
+    if views not in arguments:
+        raise ValueError(f'`views` must be "one" or "sliding", got {views!r}.')
+    return arguments[views]
 
 
 def _window_boxes(height: int, width: int, window: int, stride: int) -> list[tuple[int, int, int, int]]:
@@ -635,4 +662,4 @@ else:
     CatSegImageProcessor = CatSegImageProcessorPil
 
 
-__all__ = ["CatSegImageProcessor", "CatSegImageProcessorPil"]
+__all__ = ["CatSegImageProcessor", "CatSegImageProcessorPil", "view_arguments"]

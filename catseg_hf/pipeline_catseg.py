@@ -14,7 +14,7 @@ from torch.utils.data import get_worker_info
 from transformers import AutoImageProcessor, ImageSegmentationPipeline
 from transformers.image_utils import load_image
 
-from .image_processing_catseg import CatSegImageProcessor
+from .image_processing_catseg import CatSegImageProcessor, Views, view_arguments
 from .image_reading_catseg import open_picture, orientation_of
 from .others_catseg import (
     LabelsWithOthers,
@@ -120,7 +120,7 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         """Does nothing: `__init__` has checked the model, which is in none of Transformers' `supported_models`."""
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        allowed = ("candidate_labels", "others", "threshold", "background_label", "subtask", "timeout")
+        allowed = ("candidate_labels", "others", "threshold", "background_label", "views", "subtask", "timeout")
         unknown = sorted(set(kwargs) - set(allowed))
         if unknown:
             misspelt = sorted({*unknown} & {"labels", "label", "text", "texts", "candidate_label", "classes"})
@@ -131,7 +131,8 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
                 f"`subtask={kwargs['subtask']!r}` is not possible: CAT-Seg tells classes apart, not objects. Leave it "
                 'out or give "semantic".'
             )
-        preprocess = {name: kwargs[name] for name in ("timeout",) if name in kwargs}
+        view_arguments(kwargs.get("views"))  # refuses what is unknown before any image is read
+        preprocess = {name: kwargs[name] for name in ("timeout", "views") if name in kwargs}
         forward: dict[str, Any] = {}
         postprocess = {name: kwargs[name] for name in ("threshold", "background_label") if name in kwargs}
         if "candidate_labels" in kwargs:
@@ -175,6 +176,9 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
                 Puts the background into the output under this name, last; or, if it is one of the labels, gives those
                 pixels to that class. Needs `threshold` or `others`. Of a pixel below the threshold, one minus the best
                 class's score counts, of another the score of the class that it went to.
+            views (`"one"` or `"sliding"`, *optional*):
+                The whole image as one view, several times as fast, or the windows of the paper. By default what the
+                model's image processor says, which is windows for the released models.
             subtask (`str`, *optional*): `"semantic"`, the only one.
             timeout (`float`, *optional*): Seconds to wait for an image from the web.
             batch_size (`int`, *optional*, defaults to 1): Images that go through the model together.
@@ -258,12 +262,13 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
         tell_of_others(classes, threshold)
         return {"classes": classes}
 
-    def preprocess(self, image: Any, timeout: float | None = None) -> dict[str, Any]:
+    def preprocess(self, image: Any, timeout: float | None = None, views: Views | None = None) -> dict[str, Any]:
         """Loads an image and makes its views.
 
         Args:
             image (`str`, `os.PathLike` or `PIL.Image.Image`): As for a call.
             timeout (`float`, *optional*): Seconds to wait for an image from the web.
+            views (`"one"` or `"sliding"`, *optional*): As for a call.
 
         Returns:
             `dict` with `inputs`: the processor's tensors and `target_size`, height and width of the upright image.
@@ -278,7 +283,8 @@ class CatSegImageSegmentationPipeline(ImageSegmentationPipeline):
             height, width = width, height
         # A process of a data loader has no GPU.
         device = self.device if get_worker_info() is None else "cpu"
-        inputs = self.image_processor(images=image, return_tensors="pt", device=device).to(self.dtype)
+        inputs = self.image_processor(images=image, return_tensors="pt", device=device, **view_arguments(views))
+        inputs = inputs.to(self.dtype)
         # Numbers, which `pipeline` does not move to the device, from which post-processing would have to fetch them.
         numbers = {name: inputs.pop(name).tolist() for name in ("view_boxes", "resized_sizes") if name in inputs}
         # One entry, so that `pipeline` batches images with different numbers of views without touching them.

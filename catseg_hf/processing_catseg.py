@@ -13,6 +13,7 @@ from transformers.image_utils import ImageInput
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs, ProcessorMixin, TextKwargs
 from transformers.utils import logging
 
+from .image_processing_catseg import Views, view_arguments
 from .prompts_catseg import Label, Labels, Prompt, check_templates, make_prompts, parse_labels
 from .remote_code_catseg import include_code_of
 
@@ -136,6 +137,24 @@ class CatSegProcessor(ProcessorMixin):
         if return_tensors is None:
             data = {name: values.tolist() if torch.is_tensor(values) else values for name, values in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def with_views(self, views: Views | None) -> "CatSegProcessor":
+        """The same processor, which cuts photos into another number of views.
+
+        Args:
+            views (`"one"` or `"sliding"`, *optional*): As [`view_arguments`] takes them; `None` changes nothing.
+
+        Returns:
+            [`CatSegProcessor`]
+
+        Raises:
+            ValueError: If `views` is something else.
+        """
+        arguments = view_arguments(views)
+        if not arguments:
+            return self
+        image_processor = type(self.image_processor).from_dict({**self.image_processor.to_dict(), **arguments})
+        return type(self)(image_processor, self.tokenizer, self.prompt_templates, self.synonyms)
 
     def _check_names(self, kwargs: dict[str, Any]) -> None:
         # Transformers only warns of arguments that it does not know, and then ignores them.

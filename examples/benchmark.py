@@ -11,6 +11,7 @@ Tasks:
     crop         one view: normalised pixels and text embeddings to logits
     views        five views of a photo: normalised pixels and text embeddings to logits
     sliding      photo to label map: image processor, model with five views, post-processing
+    one-view     photo to label map, the whole photo as one view
     folder       JPEGs to label maps in files, as `catseg segment` does it
     text         prompts to text embeddings
     postprocess  logits of five views to label map
@@ -68,11 +69,11 @@ from catseg_hf.sources.source import Task
 from catseg_hf.vocabulary_catseg import end_token_id
 
 
-TASKS = ("crop", "views", "sliding", "folder", "text", "postprocess", "train")
+TASKS = ("crop", "views", "sliding", "one-view", "folder", "text", "postprocess", "train")
 DTYPES = ("float32", "bfloat16", "float16")
 CONFIGS = ("base", "large")
 CONTEXT_LENGTH = 77  # tokens that CLIP's text tower reads
-OF_PHOTOS = ("views", "sliding", "folder", "postprocess")
+OF_PHOTOS = ("views", "sliding", "one-view", "folder", "postprocess")
 LONG_RUN_SECONDS = 30.0  # what takes longer is timed three times only
 CLIPSEG_IMAGE_SIZE = 352  # of the released CLIPSeg models
 FOLDER_BATCH_SIZE = 8
@@ -217,6 +218,7 @@ def build_catseg(job: Job, settings: Settings) -> Callable[[], Any]:
     else:
         model = CatSegForSemanticSegmentation.from_pretrained(settings.model)
         image_processor = CatSegImageProcessor.from_pretrained(settings.model)
+    image_processor.do_sliding_window &= job.task != "one-view"
     dtype = torch.float32 if settings.autocast else getattr(torch, settings.dtype)
     model.to(settings.device, dtype).eval()
     if settings.int8:
@@ -361,7 +363,7 @@ def build_clipseg(job: Job, settings: Settings) -> Callable[[], Any]:
 
 def build_other(job: Job, settings: Settings, contender: Contender) -> Callable[[], Any]:
     """The other code's side: `build(name) -> callable(image, token_ids)` in the file `contender.path`."""
-    if job.task in ("views", "folder"):
+    if job.task in ("views", "one-view", "folder"):
         raise ValueError(f"{job.task} is measured of catseg_hf alone.")
     spec = importlib.util.spec_from_file_location("other_code", contender.path)
     other_code = importlib.util.module_from_spec(spec)
@@ -678,7 +680,7 @@ def gpu_suite(settings: Settings) -> list[tuple[Job, Settings]]:
     jobs = [
         (Job("sliding", classes, **photo, batch_size=1), each) for each in (half, full) for classes in (5, 150, 847)
     ]
-    jobs += [(Job("crop", 5, **photo, batch_size=1), half)]
+    jobs += [(Job(task, 5, **photo, batch_size=1), half) for task in ("crop", "one-view")]
     jobs += [(Job("postprocess", classes, **photo, batch_size=1), full) for classes in (5, 150, 847)]
     jobs += [(Job("postprocess", 847, 3000, 4000, 1), full)]
     jobs += [(Job("views", 20, **photo, batch_size=16), half), (Job("folder", 20, **photo, batch_size=128), half)]

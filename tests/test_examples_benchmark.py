@@ -84,7 +84,7 @@ def test_each_task_does_its_job(settings: benchmark.Settings) -> None:
     assert run_once("crop", settings).shape == (2, 5, 32, 32)
     assert run_once("views", settings).shape == (2, 5, 5, 32, 32)
     assert run_once("folder", settings) == 2
-    for task in ("sliding", "postprocess"):
+    for task in ("sliding", "one-view", "postprocess"):
         maps = run_once(task, settings)
         assert [tuple(labels.shape) for labels in maps] == [(50, 70), (50, 70)]
         assert all(labels.min() >= 0 and labels.max() < 5 for labels in maps)
@@ -170,7 +170,7 @@ def test_clipseg_is_the_peer(settings: benchmark.Settings) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"task": ["segment"]}, "crop, views, sliding, folder, text, postprocess, train, got segment"),
+        ({"task": ["segment"]}, "crop, views, sliding, one-view, folder, text, postprocess, train, got segment"),
         ({"suite": "cpu"}, "must be gpu, got cpu"),
         ({"dtype": "float64"}, "float32, bfloat16, float16, got float64"),
         ({"config": "huge"}, "base, large, got huge"),

@@ -49,6 +49,7 @@ PAGES = [
     f"examples/{name}.md"
     for name in (
         "segmenting",
+        "browser",
         "evaluation",
         "training",
         "sharing",
@@ -440,6 +441,7 @@ def test_blocks_of_the_conversion_run_in_order(
 def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
     kinds = {name: set(re.findall(r"^```(.*)\n(?:.*\n)*?```$", text, re.MULTILINE)) for name, text in DOCUMENTS.items()}
     assert kinds["README.md"] <= {"bash", "python", "bibtex"}
+    kinds["examples/serving.md"].remove("json")  # tests/service/test_api.py compares this answer with a service's
     assert all(kinds[document] <= {"bash", "python"} for document in PAGES)
     assert kinds["catseg_hf/README.md"] == {"bash"} and not kinds["examples/README.md"]
     assert kinds["convert/README.md"] <= {"python", ""}  # without a kind: commands that are tested further above

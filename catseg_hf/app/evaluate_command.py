@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catseg_hf.app.evaluation_data import load_data_set
-from catseg_hf.command_options import Compile, WeightType
+from catseg_hf.command_options import Compile, ViewsOption, WeightType
 
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ Output = Annotated[
     typer.Option(help="Folder for results, report and progress [default: results/MODEL/DATASET-PROTOCOL]."),
 ]
 ProtocolName = Annotated[
-    Literal["sliding_window", "mmseg_slide", "whole"], typer.Option(help="How images are cut into views.")
+    Literal["sliding_window", "mmseg_slide", "whole"] | None,
+    typer.Option(help="How images are cut into views.", show_default="sliding_window"),
 ]
 Augmented = Annotated[bool, typer.Option("--tta", help="Test-time augmentation: six scales, each mirrored too.")]
 Edge = Annotated[int | None, typer.Option(help="Instead of the protocol's, in pixels.")]
@@ -113,7 +114,8 @@ def evaluate(
     label_map: LabelMap = None,
     missing: Missing = None,
     output: Output = None,
-    protocol: ProtocolName = "sliding_window",
+    protocol: ProtocolName = None,
+    views: ViewsOption = None,
     tta: Augmented = False,
     shortest_edge: Edge = None,
     longest_edge: Edge = None,
@@ -145,6 +147,9 @@ def evaluate(
         check_only(seen=seen, update_card=update_card)
     elif others is not None:
         raise ValueError(f"--others {others} competes with the classes of --only: give --only NAME too.")
+    if views is not None and protocol is not None:
+        raise ValueError(f"--protocol {protocol} says how images are cut into views: leave out --views {views}.")
+    protocol = protocol or ("whole" if views == "one" else "sliding_window")
     accelerate = needed_accelerate()
     if update_card:
         check_card(model, limit)

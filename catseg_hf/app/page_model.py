@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from catseg_hf.formats import AnnotationFormat
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.pictures.text import MIN_WIDTH
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -148,13 +149,15 @@ class PageModel:
 
     Args:
         name (`str`): As [`find_model`] takes it.
+        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it.
 
     Raises:
         ValueError: If there is no such model.
     """
 
-    def __init__(self, name: str) -> None:
-        self.network, self.processor = load_model(name, "auto", "auto")
+    def __init__(self, name: str, views: Views | None = None) -> None:
+        self.network, processor = load_model(name, "auto", "auto")
+        self.processor = processor.with_views(views)
         self.device = self.network.device
 
     @torch.inference_mode()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catseg_hf.command_options import MODEL_HELP, SPEED, Compile, WeightType
+from catseg_hf.command_options import MODEL_HELP, SPEED, Compile, ViewsOption, WeightType
 from catseg_hf.formats import DEFAULT_FORMAT, FORMATS, AnnotationOptions
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
 from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOptions
@@ -136,6 +136,7 @@ def segment(
     output: Output = None,
     formats: Formats = None,
     skip_existing: SkipExisting = False,
+    views: ViewsOption = Job.views,
     device: Device = Job.device,
     dtype: WeightType = Job.dtype,
     compile: Compile = False,
@@ -167,6 +168,7 @@ def segment(
         others=others,
         threshold=threshold,
         background=background,
+        views=views,
         formats=tuple(format for name in names for format in FORMATS if format.name == name),
         output=output,
         skip_existing=skip_existing,

@@ -12,6 +12,7 @@ from PIL import Image
 import catseg_hf
 from catseg_hf.app.page_model import MAX_LETTERS, PageModel, SegmentedPhoto, read_labels, unknown_words_notice
 from catseg_hf.formats import ANNOTATION_FORMATS, find_format
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.others_catseg import OWN
 from catseg_hf.scenes import COLORS, GROUND, PATTERNS, SHAPES, draw_scene
 from catseg_hf.segmenting.only_named import NONE, others_by_default
@@ -76,19 +77,17 @@ class _Answer(NamedTuple):
     file: gr.DownloadButton
 
 
-def build_page(model_name: str) -> gr.Blocks:
+def build_page(model_name: str, views: Views | None = None) -> gr.Blocks:
     """Makes the page for a model; [`start_page`] serves it.
 
     Args:
         model_name (`str`): As [`find_model`] takes it.
-
-    Returns:
-        `gr.Blocks`
+        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it.
 
     Raises:
         ValueError: If there is no such model.
     """
-    model = PageModel(model_name)
+    model = PageModel(model_name, views)
     is_tiny = model.network.name_or_path == catseg_hf.TINY
     with gr.Blocks(analytics_enabled=False, title="CAT-Seg", delete_cache=DELETE_CACHE) as page:
         gr.Markdown(INTRODUCTION + (TINY_INTRODUCTION if is_tiny else f"\nModel: `{model_name}`"))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation, CatSegSemanticSegmenterOutput
 from catseg_hf.others_catseg import own_labels, resolve_others, segment_with_others, tell_of_others, with_others
 from catseg_hf.processing_catseg import CatSegProcessor
@@ -41,6 +42,9 @@ class Segmenter:
         background (`str`, *optional*):
             A class for the pixels below the threshold, and for those of others: one of the labels, or one more. Of a
             pixel below the threshold, one minus the best class's score counts. Without it they have no class.
+        views (`"one"` or `"sliding"`, *optional*):
+            The whole photo as one view, several times as fast, or the windows of the paper. By default what the
+            processor says, which is windows for the released models.
         need_scores (`bool`, *optional*, defaults to `True`): Whether scores are wanted, which take some time.
         embed (`Callable[[list[str | list[str]] | None], torch.Tensor]`, *optional*):
             Makes text embeddings of labels, or, for `None`, of the model's own; by default the model does.
@@ -75,6 +79,7 @@ class Segmenter:
         others: Labels | PathLike[str] | None = None,
         threshold: float | None = None,
         background: str | None = None,
+        views: Views | None = None,
         need_scores: bool = True,
         embed: Callable[[list[Label] | None], torch.Tensor] | None = None,
     ) -> None:
@@ -82,7 +87,7 @@ class Segmenter:
             raise ValueError(f"`threshold` must be from 0 to 1, got {threshold}.")
         if labels is None and model.config.vocabulary_digest is None:
             raise ValueError("The model has no vocabulary of its own: give labels.")
-        self.model, self.processor = model, processor
+        self.model, self.processor = model, processor.with_views(views)
         self.options = {"others": others, "threshold": threshold, "background": background, "need_scores": need_scores}
         self.threshold, self.need_scores = threshold, need_scores or threshold is not None
         embed = partial(embed_labels, model, processor) if embed is None else embed
@@ -128,7 +133,7 @@ class Segmenter:
             dtype (`str`, *optional*, defaults to `"auto"`): bfloat16 on a GPU that has it, otherwise float32; or
                 `"float32"`, `"bfloat16"`, `"float16"`.
             compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model, which takes minutes.
-            options: `others`, `threshold`, `background` and `need_scores`.
+            options: `others`, `threshold`, `background`, `views` and `need_scores`.
 
         Returns:
             [`Segmenter`]
@@ -144,7 +149,7 @@ class Segmenter:
 
         Args:
             labels (`str` or `Iterable[str | Iterable[str]]`, *optional*): The classes; the model's own by default.
-            options: `others`, `threshold`, `background` and `need_scores`, where they are to be different.
+            options: `others`, `threshold`, `background`, `views` and `need_scores`, where they are to be different.
 
         Returns:
             [`Segmenter`]

@@ -55,6 +55,13 @@ class SegmentOptions(BaseModel):
         str | None,
         Field(description="A class for the pixels below the threshold, and of others; without it they have none."),
     ] = None
+    views: Annotated[
+        Literal["one", "sliding"] | None,
+        Field(
+            description="`one`: the whole photo at once, several times as fast; `sliding`: windows over it, as in the "
+            "paper. By default what the service was started with."
+        ),
+    ] = None
     format: Annotated[
         Literal[ANSWERS],
         Field(
@@ -106,7 +113,7 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
     if options.background is not None and options.threshold is None and others is None:
         raise ServiceError(422, "`background` names the pixels below `threshold`, and of `others`: give one too.")
     check_photo(photo, settings)
-    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others)
+    return SegmentRequest(photo, labels, options.threshold, options.background, options.format, others, options.views)
 
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:

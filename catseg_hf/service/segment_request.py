@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from catseg_hf.formats import find_format
+from catseg_hf.image_processing_catseg import Views
 from catseg_hf.image_reading_catseg import open_picture
 from catseg_hf.others_catseg import OWN
 from catseg_hf.prompts_catseg import Label, parse_labels
@@ -31,6 +32,7 @@ class SegmentRequest:
         background (`str`, *optional*): Class of pixels below it.
         format (`str`): Name of the format of the answer.
         others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
+        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it.
     """
 
     photo: bytes
@@ -39,6 +41,7 @@ class SegmentRequest:
     background: str | None
     format: str
     others: str | list[Label] | None = None
+    views: Views | None = None
 
     @property
     def media_type(self) -> str | None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from catseg_hf.command_options import MODEL_HELP, WeightType
+from catseg_hf.command_options import MODEL_HELP, ViewsOption, WeightType
 from catseg_hf.ray_session import ray_session
 from catseg_hf.service.settings import ServiceSettings
 
@@ -28,6 +28,7 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps, ...")] = "auto",
     dtype: WeightType = "auto",
+    views: ViewsOption = None,
     cpus: Annotated[
         int | None, typer.Option(min=1, help="Cores of a replica.", show_default="all, shared by the replicas")
     ] = None,
@@ -65,6 +66,7 @@ def serve(
         model=model,
         device=device,
         dtype=dtype,
+        views=views,
         replicas=replicas,
         cpus=cpus,
         batch_size=batch_size,

@@ -50,7 +50,8 @@ class ServedModel:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.network, self.processor = load_model(settings.model, settings.device, settings.dtype)
+        self.network, processor = load_model(settings.model, settings.device, settings.dtype)
+        self.processor = processor.with_views(settings.views)
         self.embeddings = EmbeddingStore(self._embed, settings.kept_vocabularies)
 
     @property
@@ -91,7 +92,8 @@ class ServedModel:
             picture = decode_photo(BytesIO(request.photo), self.settings.max_photo_pixels)
         except Exception as error:  # decoders raise errors of all kinds on damaged files
             raise ServiceError(422, f"`image` cannot be read as a picture: {error or type(error).__name__}") from error
-        return PreparedRequest(request, picture, self.processor(images=picture, device=self.network.device))
+        processor = self.processor.with_views(request.views)
+        return PreparedRequest(request, picture, processor(images=picture, device=self.network.device))
 
     def segment(self, waiting: Sequence[PreparedRequest]) -> list[Segmentation | ServiceError]:
         """Segments the photos of several callers.

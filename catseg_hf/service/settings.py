@@ -5,6 +5,7 @@ import os
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class ServiceSettings:
         model (`str`, *optional*, defaults to `"base"`): As `catseg segment --model` takes it.
         device (`str`, *optional*, defaults to `"auto"`): As [`pick_device`] takes it.
         dtype (`str`, *optional*, defaults to `"auto"`): As [`pick_dtype`] takes it.
+        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it, for requests that do not say.
         replicas (`int`, *optional*, defaults to 1): Processes with a model each.
         cpus (`int`, *optional*):
             Cores of a replica. By default all cores, shared by the replicas, where there are no GPUs, otherwise 1.
@@ -41,6 +43,7 @@ class ServiceSettings:
     model: str = "base"
     device: str = "auto"
     dtype: str = "auto"
+    views: Literal["one", "sliding"] | None = None
     replicas: int = 1
     cpus: int | None = None
     batch_size: int | None = None

@@ -13,6 +13,7 @@ from .options import ClusterOptions, VideoOptions, WindowOptions
 
 
 if TYPE_CHECKING:
+    from catseg_hf.image_processing_catseg import Views
     from catseg_hf.prompts_catseg import Label
     from catseg_hf.segmenting import Segmenter
 
@@ -28,7 +29,8 @@ class Job:
         model, device, dtype (`str`), compiles (`bool`): As [`Segmenter.from_pretrained`] takes them.
         labels (`list[str | list[str]]`, *optional*): The classes; by default the model's own.
         others (`str`, *optional*): As [`Segmenter`] takes it, or `"none"`; by default as [`others_by_default`] says.
-        threshold (`float`, *optional*), background (`str`, *optional*): As [`Segmenter`] takes them.
+        threshold (`float`, *optional*), background (`str`, *optional*), views (`str`, *optional*): As [`Segmenter`]
+            takes them.
         formats (`tuple[Format, ...]`): What to write.
         output (`Path`, *optional*): Where to: the file or folder of the first format, or the folder of several inputs.
         skip_existing (`bool`, *optional*, defaults to `False`): Whether to leave out what has results already.
@@ -46,6 +48,7 @@ class Job:
     others: str | None = None
     threshold: float | None = None
     background: str | None = None
+    views: "Views | None" = None
     formats: tuple[Format, ...] = (DEFAULT_FORMAT,)
     output: Path | None = None
     skip_existing: bool = False
@@ -77,6 +80,7 @@ class Job:
             others=others_by_default(self.labels, self.others),
             threshold=self.threshold,
             background=self.background,
+            views=self.views,
             need_scores=any(format.needs_scores for format in self.formats),
         )
         if self.others is None and segmenter.others:

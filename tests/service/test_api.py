@@ -4,6 +4,8 @@
 import asyncio
 import base64
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +32,7 @@ from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 
+PAGE = Path(__file__).parents[2] / "examples" / "serving.md"
 SEGMENT, LABELS = "/v1/segment", "star, moon, ground"
 
 
@@ -86,6 +89,26 @@ def test_an_answer_is_what_the_command_line_gives(
         assert np.array_equal(mask == 1, expected.class_ids == other["id"])
 
 
+def test_the_request_that_the_page_shows_has_the_answer_that_it_shows(ask: Callable[..., Any], photo: bytes) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    (command,) = re.findall("^curl .*$", page, re.MULTILINE)
+    words = shlex.split(command)
+    assert f"http://127.0.0.1:8000{SEGMENT}" in words
+    form = dict(word.split("=", 1) for option, word in zip(words, words[1:], strict=False) if option == "--form")
+    assert form.pop("image") == "@photo.jpg"
+    answer = ask(SEGMENT, files={"image": photo}, data=form).json()
+    (block,) = re.findall("^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = json.loads(block)
+    for segment, other in zip(shown.pop("segments"), answer.pop("segments"), strict=True):
+        # Of other processors, a few pixels can differ.
+        assert segment.pop("score") == pytest.approx(other.pop("score"), abs=0.01)
+        assert segment.pop("area") == pytest.approx(other.pop("area"), rel=0.01)
+        assert segment.pop("box") == pytest.approx(other.pop("box"), abs=3)
+        assert segment.pop("mask") == {"size": other.pop("mask")["size"], "counts": "…"}
+        assert segment == other
+    assert shown == answer
+
+
 def test_pictures(ask: Callable[..., Any], photo: bytes) -> None:
     form = {"labels": LABELS, "threshold": "0.5", "background": "ground"}
     answer = ask(SEGMENT, files={"image": photo}, data=form).json()
@@ -97,6 +120,22 @@ def test_pictures(ask: Callable[..., Any], photo: bytes) -> None:
     assert areas == {segment["label"]: segment["area"] for segment in answer["segments"]}
     overlay = Image.open(BytesIO(ask(SEGMENT, files={"image": photo}, data={**form, "format": "overlay"}).content))
     assert overlay.width == 256 and overlay.height > 256  # with its legend
+
+
+def test_one_view_or_sliding_windows(
+    ask: Callable[..., Any], model: ServedModel, picture: Image.Image, photo: bytes
+) -> None:
+    for views in ("one", "sliding"):
+        answer = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": views}).json()
+        expected = Segmenter(model.network, model.processor, LABELS.split(", "), views=views)(picture)
+        assert [each["area"] for each in answer["segments"]] == [each["area"] for each in expected.segments()]
+    sliding = ServedModel(ServiceSettings(model="tiny", views="sliding"))
+    ask_sliding = client(sliding.settings, LocalBackend(sliding)).post
+    by_default = ask_sliding(SEGMENT, files={"image": photo}, data={"labels": LABELS}).json()
+    assert by_default["segments"] == answer["segments"]
+    wrong = ask(SEGMENT, files={"image": photo}, data={"labels": LABELS, "views": "five"})
+    message = wrong.json()["error"]["message"]
+    assert wrong.status_code == 422 and "`views`: Input should be 'one' or 'sliding'" in message
 
 
 def test_json_is_answered_as_a_form(ask: Callable[..., Any], photo: bytes) -> None:
@@ -360,6 +399,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
         "threshold",
         "background",
         "format",
+        "views",
     }
     assert "image_url" in content["application/json"]["schema"]["properties"]
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503"}
