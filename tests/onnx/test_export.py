@@ -24,10 +24,10 @@ LABELS = ["something red", ["star", "moon"], "ground"]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """catseg-tiny with half of CLIP's layers: it segments as badly, and is exported twice as fast."""
+    """catseg-tiny with few of its layers, which segments badly and is exported fast."""
     config = CatSegConfig.from_pretrained(TINY)
-    config.clip_config.vision_config.num_hidden_layers, config.clip_config.text_config.num_hidden_layers = 3, 1
-    config.guidance_layers = [0, 1]
+    config.clip_config.vision_config.num_hidden_layers, config.clip_config.text_config.num_hidden_layers = 2, 1
+    config.guidance_layers, config.num_hidden_layers = [0, 0], 1
     folder = tmp_path_factory.mktemp("models") / "small"
     CatSegForSemanticSegmentation.from_pretrained(TINY, config=config).save_pretrained(folder)
     CatSegProcessor.from_pretrained(TINY).save_pretrained(folder)
@@ -44,7 +44,7 @@ def folder(exact: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     paths = export_onnx(exact.model, exact.processor, folder)
     assert [path.stem for path in paths] == [
-        "text", "image", "spatial_0", "classes_0", "spatial_1", "classes_1", "decoder",
+        "text", "image", "spatial_0", "classes_0", "decoder",
     ]  # fmt: skip
     return folder
 
@@ -58,7 +58,7 @@ def test_files_are_those_of_the_documents(folder: Path) -> None:
     image = onnx.load(folder / "image.onnx", load_external_data=False)
     assert [(each.domain, each.version) for each in image.opset_import] == [("", OPSET)]
     assert [each.name for each in image.graph.output] == [
-        "image_embeds", "guidance_0", "guidance_1", "upsampling_0", "upsampling_1",
+        "image_embeds", "guidance_0", "upsampling_0", "upsampling_1",
     ]  # fmt: skip
     classes = onnx.load(folder / "classes_0.onnx")
     shapes = {
@@ -75,9 +75,10 @@ def test_it_is_loaded_without_weights(exported: Segmenter) -> None:
     assert exported.model.device.type == "cpu"
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 65])
+@pytest.mark.parametrize("num_classes", [1, 2, 20])
 def test_logits_are_those_of_the_model(num_classes: int, exact: Segmenter, exported: Segmenter) -> None:
-    inputs = exact.processor(images=[draw_scene(1).image, draw_scene(2).image])
+    inputs = exact.processor.with_views("sliding")(images=draw_scene(1).image)
+    assert inputs["pixel_values"].dim() == 5
     text_embeds = exact.model.resolve_text_embeds()[:num_classes].detach()
     with torch.no_grad():
         expected = exact.model(**inputs, text_embeds=text_embeds)
@@ -107,7 +108,16 @@ def test_the_command_takes_it(folder: Path, small: Path, tmp_path: Path, catseg:
     results = []
     for model in (small, folder):
         code, _, errors = catseg(
-            "segment", "scene.png", "--labels", "something red, ground", "--model", model, "--output", "result.json"
+            "segment",
+            "scene.png",
+            "--labels",
+            "something red, ground",
+            "--model",
+            model,
+            "--format",
+            "json",
+            "--output",
+            "result.json",
         )
         assert code == 0, errors
         results.append(json.loads((tmp_path / "result.json").read_text()))
@@ -137,11 +147,11 @@ def test_damaged_folders_are_named(folder: Path, tmp_path: Path) -> None:
     copy.mkdir()
     for path in folder.iterdir():
         (copy / path.name).symlink_to(path)
-    (copy / "classes_1.onnx").unlink()
-    with pytest.raises(FileNotFoundError, match="lacks classes_1.onnx: export it again"):
+    (copy / "classes_0.onnx").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks classes_0.onnx: export it again"):
         OnnxCatSeg.from_pretrained(copy)
-    (copy / "classes_1.onnx").write_bytes(b"\x08\x08 nothing")
-    with pytest.raises(ValueError, match="classes_1.onnx cannot be loaded by ONNX Runtime: export it again"):
+    (copy / "classes_0.onnx").write_bytes(b"\x08\x08 nothing")
+    with pytest.raises(ValueError, match="classes_0.onnx cannot be loaded by ONNX Runtime: export it again"):
         OnnxCatSeg.from_pretrained(copy)
     assert is_exported(copy) and not is_exported(TINY)
 
