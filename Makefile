@@ -17,7 +17,7 @@ TORCHVISION_TESTS := $(addprefix tests/test_,auto_classes.py golden.py image_pro
 # What annotations are read back with.
 ANNOTATION_TOOLS := label-studio-sdk supervision
 
-.PHONY: demo test test-slow test-floor test-torchvision test-label-studio quality style package clean
+.PHONY: demo test test-slow test-floor test-torchvision test-label-studio quality style package docs pictures clean
 
 # A second run finds the stamps newer than these files and installs nothing.
 .venv/installed: pyproject.toml constraints.txt
@@ -28,7 +28,7 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 # The tests run the optional parts as well.
 .venv/installed-all: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
-		--editable ".[dev,train,eval,demo,export,annotate,geo,heif,video,serve]" $(ANNOTATION_TOOLS)
+		--editable ".[dev,train,eval,demo,docs,export,annotate,geo,heif,video,serve]" $(ANNOTATION_TOOLS)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --target .venv/int8 --upgrade torchao
 	touch $@
 
@@ -97,5 +97,14 @@ package: .venv/installed
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python .ci/wheel.py dist/*.whl
 
+# The documentation as pages for a browser, in site/: python -m http.server --directory site
+# Without Material's notice of its successor, which would be in every log (CONTRIBUTING.md says what follows from it).
+docs: .venv/installed-all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# The pictures of tutorials, gallery and "how it works", in examples/pictures: what the blocks of these pages draw.
+pictures: .venv/installed-all
+	$(BIN)/python examples/draw_pictures.py
+
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv demo build dist site *.egg-info

@@ -60,7 +60,7 @@ def convert(context: typer.Context) -> None:
     raise typer.Exit(convert_main(context.args))
 
 
-app.command()(evaluate)
+app.command()(with_option_groups(evaluate))
 
 
 app.command()(serve)

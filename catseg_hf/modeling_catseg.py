@@ -194,6 +194,15 @@ class CatSegModel(CatSegPreTrainedModel):
 
     Args:
         config (`CatSegConfig`): Its sizes and variants.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY, CatSegModel
+
+    >>> CatSegModel.from_pretrained(TINY).clip.config.model_type
+    'clip'
+    ```
     """
 
     # Loaded from a folder of the whole model, this part does without the rest and need not report it.

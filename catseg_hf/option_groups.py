@@ -22,10 +22,10 @@ class OptionGroup:
     """Base of dataclasses of options; the command makes an option of each of their fields.
 
     Attributes:
-        panel (`str`): What the command line calls them.
+        panel (`str`, *optional*): What the command line calls them; `None` leaves them among its other options.
     """
 
-    panel: ClassVar[str]
+    panel: ClassVar[str | None]
 
     def given(self) -> list[str]:
         """The options that do not have their defaults.

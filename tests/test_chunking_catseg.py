@@ -163,6 +163,7 @@ def test_views_together_and_one_by_one_are_the_same(num_classes: int, monkeypatc
             torch.testing.assert_close(logits, together, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_without_a_break_and_not_anew_for_each_vocabulary() -> None:
     torch.compiler.reset()  # What other tests of this process compiled decides on which sizes are taken for variable.
     graphs: list[int] = []

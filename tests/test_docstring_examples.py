@@ -6,6 +6,7 @@ import doctest
 import importlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,30 @@ from torch.utils.data import DataLoader
 from transformers import CLIPModel, TrainingArguments
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
+from catseg_hf.evaluation import Evaluation, Protocol, evaluate
 from catseg_hf.training import Collator, Recipe, TrainingSamples
+from tests.large_files import write_geotiff
 from tests.mini_datasets import write_mini_benchmark
 from tests.small_evaluations import NAMES, save_small_data_set, save_small_model, small_data_set
 from tests.tiny_models import tiny_config
 
 
 PACKAGE = Path(__file__).parents[1] / "catseg_hf"
+# Public names that have no example in a docstring of their own, and why not.
+WITHOUT_EXAMPLE = {
+    **dict.fromkeys(("fetch_original", "load_original", "publish_released", "push_folder"), "needs the network"),
+    **dict.fromkeys(("find_open_clip", "load_open_clip", "convert_open_clip_state_dict"), "needs a file of OpenCLIP"),
+    **dict.fromkeys(("Format", "AnnotationFormat"), "is for those who add a format, as catseg_hf/README.md says"),
+    **dict.fromkeys(("Sample", "Scene", "Strip", "Georeference", "ConversionReport"), "is what others return"),
+    **dict.fromkeys(("Move", "apply_moves", "invert_moves", "ConversionPlan", "convert_tensors"), "for new variants"),
+    **dict.fromkeys(("PreparedImages", "prepare_images", "ImageSource"), "is a part of what others do"),
+    **dict.fromkeys(("Checkpoints", "make_shardable", "replaced_whole"), "for training scripts: examples/finetune.py"),
+    "TrainingStream": "is in the example of stream_rows",
+    "merged_state_dict": "is in the example of add_lora",
+    "write_geojson": "is in the example of LabelMapWriter",
+    "settle_pushed_card": "is called by push_to_hub",
+    "perceived_colors": "is what colours are chosen by",
+}
 FENCE = re.compile(r"^```python\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 
 
@@ -56,11 +74,19 @@ def place(tiny_model_folder: Path, tiny_checkpoint: Path, tmp_path_factory: pyte
     Image.effect_noise((640, 480), 80).convert("RGB").save(folder / "photo.jpg")
     write_mini_benchmark("pascal_voc_20", folder / "data", number=2)
     save_small_data_set(folder)
+    write_geotiff(folder / "big.tif", height=120, width=160)
     return folder
 
 
+@pytest.fixture(scope="module")
+def evaluation(place: Path) -> Evaluation:
+    model = CatSegForSemanticSegmentation.from_pretrained(place / "path" / "to" / "model").eval()
+    processor = CatSegProcessor.from_pretrained(place / "path" / "to" / "model")
+    return evaluate(model, processor, small_data_set(place), Protocol("whole"))
+
+
 @pytest.fixture
-def names(place: Path) -> dict[str, Any]:
+def names(place: Path, evaluation: Evaluation) -> dict[str, Any]:
     """What examples call `model`, `image` and so on without saying where it comes from."""
     model = CatSegForSemanticSegmentation.from_pretrained(place / "path" / "to" / "model").eval()
     processor = CatSegProcessor.from_pretrained(place / "path" / "to" / "model")
@@ -74,6 +100,7 @@ def names(place: Path) -> dict[str, Any]:
         "DataLoader": DataLoader,
         "arguments": TrainingArguments(str(place / "trained"), use_cpu=True, report_to="none"),
         "dataset": dataset,
+        "evaluation": evaluation,
         "image": image,
         "model": model,
         "np": np,
@@ -81,6 +108,7 @@ def names(place: Path) -> dict[str, Any]:
         "photo": image,
         "processor": processor,
         "recipe": recipe,
+        "torch": torch,
         "samples": TrainingSamples(dataset, recipe),
     }
 
@@ -108,3 +136,21 @@ def test_the_example_runs(example: str, names: dict[str, Any], place: Path, monk
     if module == "catseg_hf.evaluation.mean_iou":
         pytest.importorskip("evaluate")
     assert run_example(module, code, names) == ""
+
+
+def exported_names() -> Iterator[tuple[str, Any]]:
+    """What the package and its rooms export, and people call."""
+    for path in sorted(PACKAGE.rglob("__init__.py")):
+        room = importlib.import_module(".".join(path.parent.relative_to(PACKAGE.parent).parts))
+        for name in getattr(room, "__all__", ()):
+            if callable(getattr(room, name)):
+                yield name, getattr(room, name)
+
+
+def test_public_names_have_an_example_or_a_reason() -> None:
+    exported = dict(exported_names())
+    missing = {name for name, value in exported.items() if ">>>" not in (value.__doc__ or "")}
+    assert missing == WITHOUT_EXAMPLE.keys()
+    for name, reason in WITHOUT_EXAMPLE.items():
+        shown = re.match(r"is in the example of (\w+)", reason)
+        assert shown is None or name in exported[shown[1]].__doc__, name

@@ -44,26 +44,28 @@ if __name__ == "__main__":
     torch.set_num_threads(2)
     product = torch.randn(700, 700) @ torch.randn(700, 700)  # starts the threads
     here = [process(number) for number in range(4)]
-    way = sys.argv[1]
-    if way == "datasets.map":
-        rows = Dataset.from_dict({"number": range(4)})
-        there = rows.map(lambda row: {"values": process(row["number"])}, num_proc=2)["values"]
-    elif way == "data loader":
-        there = DataLoader(range(4), batch_size=None, num_workers=2, collate_fn=process)
-    else:
-        there = ProcessPoolExecutor(2, multiprocessing.get_context(way)).map(process, range(4))
-    # Sums by several threads may differ in the last digit of a float.
-    np.testing.assert_allclose(list(there), here, rtol=1e-6)
+    rows = Dataset.from_dict({"number": range(4)})
+    ways = {
+        "datasets.map": rows.map(lambda row: {"values": process(row["number"])}, num_proc=2)["values"],
+        "data loader": DataLoader(range(4), batch_size=None, num_workers=2, collate_fn=process),
+        **{
+            way: ProcessPoolExecutor(2, multiprocessing.get_context(way)).map(process, range(4))
+            for way in ("fork", "spawn")
+        },
+    }
+    for way, there in ways.items():
+        # Sums by several threads may differ in the last digit of a float.
+        np.testing.assert_allclose(list(there), here, rtol=1e-6, err_msg=way)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("way", ["datasets.map", "data loader", "fork", "spawn"])
-def test_processor_and_post_processing_in_other_processes(way: str, tmp_path: Path) -> None:
+def test_processor_and_post_processing_in_other_processes(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path), "PATH": ""}
-    command = [sys.executable, str(script), way]
+    command = [sys.executable, str(script)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
 

@@ -169,7 +169,7 @@ def test_without_pillow_heif_the_line_that_installs_it_is_said(
 def test_the_service_checks_them_before_they_are_decoded(scene: PIL.Image.Image) -> None:
     pytest.importorskip("ray", reason='needs the extra "serve"')
     from catseg_hf.service.errors import ServiceError
-    from catseg_hf.service.requests import check_photo
+    from catseg_hf.service.segment_request import check_photo
     from catseg_hf.service.settings import ServiceSettings
 
     file = BytesIO()

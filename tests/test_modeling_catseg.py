@@ -154,6 +154,7 @@ def test_sdpa_equals_eager(variant: CatSegForSemanticSegmentation) -> None:
     torch.testing.assert_close(eager, sdpa, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiles_without_graph_breaks() -> None:
     model = tiny_model()
     compiled = torch.compile(model, fullgraph=True, backend="eager")

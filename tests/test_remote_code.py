@@ -162,6 +162,7 @@ def check(done: subprocess.CompletedProcess[str], expected: list[dict[str, Any]]
     assert all(np.array_equal(masks[name], each["mask"]) for name, each in zip(masks.files, expected, strict=True))
 
 
+@pytest.mark.slow
 def test_with_transformers_alone(
     folder_with_code: Path, photo: Path, expected: list[dict[str, Any]], other_python: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +254,7 @@ print([(each["label"], round(each["score"], 4)) for each in result])
 """
 
 
+@pytest.mark.slow
 def test_an_endpoint_with_what_its_requirements_say(
     hub: LoopbackHub, tiny_folder: Path, photo: Path, expected: list[dict[str, Any]], other_python: Path, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ from catseg_hf.conversion.download import PUBLISHED
 from catseg_hf.formats.coco import merge_coco, to_coco
 from catseg_hf.formats.label_studio import to_label_studio
 from catseg_hf.formats.shapes import annotate
-from examples import benchmark
+from examples import benchmark, demo, draw_pictures
 from tests import loopback_hub as hub
 from tests.large_files import read_frames, read_label_map, write_geotiff, write_video
 from tests.mini_datasets import write_mini_benchmark
@@ -61,11 +61,24 @@ PAGES = [
         "serving",
         "label_studio",
         "robustness",
+        "reference",
+        "errors",
     )
 ]
+# Of these, `tests/test_tutorials.py` runs everything.
+TUTORIALS = [page.relative_to(ROOT).as_posix() for page in draw_pictures.PAGES]
 DOCUMENTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
-    for name in ("README.md", "examples/README.md", *PAGES, "convert/README.md", "catseg_hf/README.md")
+    for name in (
+        "README.md",
+        "examples/README.md",
+        *PAGES,
+        *TUTORIALS,
+        "convert/README.md",
+        "catseg_hf/README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    )
 }
 README = DOCUMENTS["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -91,7 +104,8 @@ def code_blocks(language: str, document: str = "README.md") -> list[str]:
 
 
 def shell_commands() -> list[str]:
-    blocks = [block for document in DOCUMENTS for block in code_blocks("bash", document)]
+    documents = [document for document in DOCUMENTS if document not in TUTORIALS]
+    blocks = [block for document in documents for block in code_blocks("bash", document)]
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -196,19 +210,26 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
     assert (folder / "my-catseg" / "modeling_catseg.py").is_file()
 
 
-def test_segment_example_runs(tiny_model_folder: Path, reader: tuple[Path, dict[str, str]]) -> None:
-    script = ROOT / "examples" / "segment.py"
-    output = run(
-        [sys.executable, str(script), "photo.jpg", str(tiny_model_folder), "out.png", "cat", "sky, dark"], reader
-    )
-    assert "sky, dark" in output and Image.open(reader[0] / "out.png").size[0] == 160
+def test_segment_example_runs(
+    tiny_model_folder: Path,
+    reader: tuple[Path, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(reader[0])
+    monkeypatch.setattr(sys, "argv", ["segment.py", "photo.jpg", str(tiny_model_folder), "out.png", "cat", "sky, dark"])
+    runpy.run_path(str(ROOT / "examples" / "segment.py"), run_name="__main__")
+    assert "sky, dark" in capsys.readouterr().out and Image.open("out.png").size[0] == 160
 
 
 def test_demo_segments_a_drawn_scene_with_the_words_it_is_given(
-    tmp_path: Path, reader: tuple[Path, dict[str, str]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     labels = "something red, a star, something yellow, ground"
-    output = run([sys.executable, str(ROOT / "examples" / "demo.py"), labels, str(tmp_path)], reader)
+    monkeypatch.setattr(sys, "argv", ["demo.py", labels, str(tmp_path)])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    demo.main()
+    output = capfd.readouterr().out
     found = re.findall(r"^ *[\d.]+%  (.+)$", output, re.MULTILINE)
     assert sorted(found) == sorted(labels.split(", "))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["overlay.png", "scene.png"]
@@ -321,7 +342,7 @@ def make_targets() -> set[str]:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with the folders that commands take for granted."""
     monkeypatch.chdir(tmp_path)
-    for name in ("catseg-base", "FOLDER"):
+    for name in ("catseg-base", "FOLDER", "my-model", "empty"):
         (tmp_path / name).mkdir()
     return tmp_path
 
@@ -443,7 +464,8 @@ def test_all_blocks_are_of_a_kind_that_is_tested() -> None:
     assert kinds["README.md"] <= {"bash", "python", "bibtex"}
     kinds["examples/serving.md"].remove("json")  # tests/service/test_api.py compares this answer with a service's
     assert all(kinds[document] <= {"bash", "python"} for document in PAGES)
-    assert kinds["catseg_hf/README.md"] == {"bash"} and not kinds["examples/README.md"]
+    assert kinds["CONTRIBUTING.md"] == {"bash"}
+    assert not any(kinds[document] for document in ("examples/README.md", "catseg_hf/README.md", "SECURITY.md"))
     assert kinds["convert/README.md"] <= {"python", ""}  # without a kind: commands that are tested further above
     assert {command.split(" ")[0] for command in documented_commands()} == set(PROGRAMS)
 
@@ -468,7 +490,7 @@ def test_commands_that_are_not_run_exist() -> None:
     code = "\n".join(shell_commands() + re.findall(r"`.*?`", "".join(DOCUMENTS.values())))
     named = set(re.findall(r"\bmake ([\w-]+)", code))
     tests = {"test", "test-slow", "test-floor", "test-torchvision", "test-label-studio"}
-    assert named == {"demo", *tests, "quality", "style", "package"} <= make_targets()
+    assert named == {"demo", *tests, "quality", "style", "package", "docs", "pictures"} <= make_targets()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -536,15 +558,53 @@ def test_every_python_file_has_the_licence_header_and_those_of_the_package_a_doc
             assert path.parent.name == "tests" or ast.get_docstring(ast.parse(text)), path
 
 
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "catseg_hf").rglob("*.py")}
+
+
+def names_of(tree: ast.AST) -> set[str]:
+    """What a file itself defines, also where it depends on a library."""
+    names = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names |= {
+                each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            }
+        elif isinstance(node, ast.If | ast.Try | ast.ExceptHandler):
+            names |= names_of(node)
+    return names
+
+
+def definition(path: Path, name: str) -> tuple[Path, str]:
+    """The file that defines what a file has under a name, and its name there: imports are followed to their end."""
+    if name in names_of(TREES[path]):
+        return path, name
+    for node in ast.walk(TREES[path]):
+        imported = isinstance(node, ast.ImportFrom) and {each.asname or each.name: each.name for each in node.names}
+        if imported and name in imported:
+            start = path.parents[node.level - 1] if node.level else ROOT
+            module = start.joinpath(*(node.module or "").split("."))
+            source = next(each for each in (module.with_suffix(".py"), module / "__init__.py") if each in TREES)
+            return definition(source, imported[name])
+    raise AssertionError(f"{path} has no {name}")
+
+
+def public_names() -> set[tuple[Path, str]]:
+    """Where all that an `__all__` lists is defined, and under which name."""
+    return {
+        definition(path, name)
+        for path, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        for name in ast.literal_eval(node.value)
+    }
+
+
 def functions_with_docstrings() -> Iterator[tuple[str, bool, list[str], str]]:
     """Place, whether public, arguments and docstring of the package's functions; of `__init__` that of its class."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "catseg_hf").rglob("*.py")}
-    exported = set()
-    for tree in trees.values():
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-                exported |= set(ast.literal_eval(node.value))
-    for path, tree in trees.items():
+    public = public_names()
+    for path, tree in TREES.items():
         if path.name.endswith(("cli.py", "_command.py")):  # there the help texts of options say what arguments are
             continue
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -553,7 +613,9 @@ def functions_with_docstrings() -> Iterator[tuple[str, bool, list[str], str]]:
                 if not isinstance(node, ast.FunctionDef):
                     continue
                 is_init = node.name == "__init__"
-                is_public = getattr(owner, "name", node.name) in exported and (is_init or not node.name.startswith("_"))
+                is_public = (path, getattr(owner, "name", node.name)) in public and (
+                    is_init or not node.name.startswith("_")
+                )
                 # Not `*args` and `**kwargs`, which stand for arguments that are explained by their own names.
                 arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
                 names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]

@@ -31,43 +31,20 @@ SHOWN_SIZE, SCORES_SIZE = 1024, 256
 
 @dataclass(frozen=True, eq=False)
 class SegmentedPhoto:
-    """What toggles, threshold and clicks are answered from, without the network.
+    """What toggles, threshold and clicks are answered from, without the network."""
 
-    Args:
-        segmentation ([`Segmentation`]): Of the photo at the size that the page shows.
-        class_scores (`np.ndarray` of shape `(T, height, width)`): Smaller score maps of all classes, float16.
-        limits (`tuple[float, float]`, *optional*): What [`heat_map`] takes for them.
-        size (`tuple[int, int]`): Height and width of the photo itself.
-    """
-
-    segmentation: Segmentation
-    class_scores: np.ndarray
-    limits: tuple[float, float] | None
-    size: tuple[int, int]
+    segmentation: Segmentation  # of the photo at the size that the page shows
+    class_scores: np.ndarray  # (T, height, width): smaller score maps of all classes, float16
+    limits: tuple[float, float] | None  # what `heat_map` takes for them
+    size: tuple[int, int]  # height and width of the photo itself
 
     def draw(self, visible: Sequence[int], threshold: float) -> Image.Image:
-        """The overlay of some of the classes.
-
-        Args:
-            visible (`Sequence[int]`): Ids of the classes to colour.
-            threshold (`float`): Least score of a coloured pixel.
-
-        Returns:
-            `PIL.Image.Image`: The picture, with a legend.
-        """
+        """The overlay of some classes, with a legend: where they score at least so much."""
         found, ids = self.segmentation, self.shown_ids(visible, threshold)
         return overlay(found.picture, ids, found.labels, background_id=NO_CLASS)
 
     def shown_ids(self, visible: Sequence[int], threshold: float) -> np.ndarray:
-        """Class of each pixel, where it is coloured.
-
-        Args:
-            visible (`Sequence[int]`): Ids of the classes to colour.
-            threshold (`float`): Least score of a coloured pixel.
-
-        Returns:
-            `np.ndarray` of shape `(height, width)`: At the size that the page shows; -1 for none.
-        """
+        """Class of each pixel of the shown size, -1 where it is not coloured."""
         found = self.segmentation
         is_visible = np.isin(found.class_ids, visible) & (found.scores >= threshold)
         return np.where(is_visible, found.class_ids, NO_CLASS)
@@ -75,16 +52,7 @@ class SegmentedPhoto:
     def annotations(self, format: AnnotationFormat, visible: Sequence[int], threshold: float) -> tuple[str, bytes]:
         """The file that a visitor downloads: annotations of what is coloured, in pixels of the photo.
 
-        Args:
-            format ([`AnnotationFormat`]): Its format.
-            visible (`Sequence[int]`): Ids of the classes to colour.
-            threshold (`float`): Least score of a coloured pixel.
-
-        Returns:
-            `tuple[str, bytes]`: Name and content; a ZIP where the format has several files.
-
-        Raises:
-            ImportError: If libraries are missing; says how to install them.
+        It is a ZIP where the format has several files. An `ImportError` says which libraries are missing.
         """
         from catseg_hf.formats.shapes import annotate
 
@@ -102,26 +70,12 @@ class SegmentedPhoto:
         return f"{Path(format.default_output).stem}.zip", buffer.getvalue()
 
     def draw_scores(self, class_id: int) -> Image.Image:
-        """The heat map of a class.
-
-        Args:
-            class_id (`int`): Which one.
-
-        Returns:
-            `PIL.Image.Image`: The picture, with a colour scale.
-        """
+        """The heat map of a class, with a colour scale."""
         scores = self.class_scores[class_id].astype(np.float32)
         return heat_map(self.segmentation.picture, scores, self.segmentation.labels[class_id], self.limits)
 
     def class_at(self, column: int, row: int) -> int | None:
-        """The class at a place of the overlay.
-
-        Args:
-            column, row (`int`): In pixels of the picture that [`draw`] returns.
-
-        Returns:
-            `int`, *optional*: `None` beside the photo, as on the legend, and where others are.
-        """
+        """The class at a place of the overlay; `None` beside the photo, as on the legend, and where others are."""
         height, width = self.segmentation.class_ids.shape
         column -= (max(width, MIN_WIDTH) - width) // 2
         if not (0 <= column < width and 0 <= row < height):
@@ -130,12 +84,7 @@ class SegmentedPhoto:
         return None if class_id == NO_CLASS else class_id
 
     def choices(self) -> tuple[list[tuple[str, int]], list[int]]:
-        """What the toggles offer.
-
-        Returns:
-            `tuple[list[tuple[str, int]], list[int]]`: Texts and ids of all labels, and the ids of those in the photo;
-            the largest first, as in the legend.
-        """
+        """Texts and ids of all labels for the toggles, the largest first, and the ids of those in the photo."""
         segments = sorted(self.segmentation.segments(), key=lambda segment: -segment["area"])
         found = [segment["id"] for segment in segments]
         choices = [(f"{segment['label']} · {segment['score']:.2f}", segment["id"]) for segment in segments]
@@ -145,36 +94,15 @@ class SegmentedPhoto:
 
 
 class PageModel:
-    """A model as the page uses it: a photo and a line of labels at a time.
-
-    Args:
-        name (`str`): As [`find_model`] takes it.
-        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it.
-
-    Raises:
-        ValueError: If there is no such model.
-    """
+    """A model as the page uses it: a photo and a line of labels at a time."""
 
     def __init__(self, name: str, views: Views | None = None) -> None:
         self.network, processor = load_model(name, "auto", "auto")
         self.processor = processor.with_views(views)
-        self.device = self.network.device
 
     @torch.inference_mode()
     def segment(self, path: str | None, labels: Sequence[Label], others: str | None = None) -> SegmentedPhoto:
-        """Segments a photo.
-
-        Args:
-            path (`str`, *optional*): Of its file.
-            labels (`Sequence[str | list[str]]`): The classes.
-            others (`str`, *optional*): As [`Segmenter`] takes it.
-
-        Returns:
-            [`SegmentedPhoto`]
-
-        Raises:
-            ValueError: If there is no photo, it cannot be read, or a label is too long.
-        """
+        """Segments the photo in a file; `ValueError` if there is none, or it or a label cannot be used."""
         if path is None:
             raise ValueError("There is no photo: choose one.")
         try:
@@ -201,17 +129,7 @@ class PageModel:
 
 
 def read_labels(text: str) -> list[Label]:
-    """The labels that a visitor typed.
-
-    Args:
-        text (`str`): As [`parse_labels`] takes them.
-
-    Returns:
-        `list[str | list[str]]`
-
-    Raises:
-        ValueError: If there are none or too many, or some are empty or the same.
-    """
+    """The labels that a visitor typed, if they are not too many."""
     number = len(re.split("[,;]", text))
     if number > MAX_NAMES:
         raise ValueError(f"There are {number} names, and this page takes at most {MAX_NAMES}: leave some out.")
@@ -223,14 +141,7 @@ def read_labels(text: str) -> list[Label]:
 
 
 def unknown_words_notice(words: Sequence[str]) -> str:
-    """What the page says of words that a model does not know.
-
-    Args:
-        words (`Sequence[str]`): The words.
-
-    Returns:
-        `str`: HTML.
-    """
+    """What the page says, in HTML, of words that a model does not know."""
     listed = ", ".join(f"“{html.escape(word)}”" for word in words)
     return (
         f'<div class="unknown-words" role="alert">The model does not know {listed}, and cannot find it. '
@@ -241,6 +152,3 @@ def unknown_words_notice(words: Sequence[str]) -> str:
 def _fitted(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     scale = longer_side / max(size)
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-__all__ = ["MAX_LETTERS", "PageModel", "SegmentedPhoto", "read_labels", "unknown_words_notice"]

@@ -1,14 +1,16 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg segment`: its options. What it needs further is imported when it runs."""
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
 from catseg_hf.command_options import MODEL_HELP, SPEED, Compile, ViewsOption, WeightType
-from catseg_hf.formats import DEFAULT_FORMAT, FORMATS, AnnotationOptions
+from catseg_hf.formats import DEFAULT_FORMAT, FORMATS, AnnotationOptions, Format
+from catseg_hf.option_groups import OptionGroup, option
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
 from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOptions
 
@@ -16,137 +18,124 @@ from catseg_hf.sources.options import ClusterOptions, VideoOptions, WindowOption
 if TYPE_CHECKING:
     from catseg_hf.prompts_catseg import Label
 
-LOOK_FOR, RESULTS = "What to look for", "Results"
-
 # An `Enum`, since typer takes no lists of literals.
 FormatName = Enum("FormatName", {format.name: format.name for format in FORMATS})
 
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PHOTOS",
-        help="Photos and videos: files, folders with all that is in them, http(s) URLs, or - for standard input.",
-    ),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(
+
+@dataclass(frozen=True)
+class LookForOptions(OptionGroup):
+    """The classes, and the model that finds them."""
+
+    panel: ClassVar[str] = "What to look for"
+
+    labels: str | None = option(
+        None,
         help="The classes, separated by commas: 'cat,grass'. To give a class synonyms, separate classes by "
         "semicolons and synonyms by commas: 'cat,kitten;grass,lawn'. Every pixel goes to the best of the classes. "
         "Without labels: the classes that the model was trained on.",
-        rich_help_panel=LOOK_FOR,
-    ),
-]
-LabelsFile = Annotated[
-    str | None,
-    typer.Option(
+    )
+    labels_file: str | None = option(
+        None,
         help="Instead of --labels: a text file with one class a line, synonyms separated by ' | '; or ade20k_150, "
         "ade20k_847, coco_stuff_171, pascal_context_59, pascal_context_459, pascal_voc_20 or pascal_voc_20b.",
-        rich_help_panel=LOOK_FOR,
-    ),
-]
-Others = Annotated[
-    str | None,
-    typer.Option(
+    )
+    model: str = option(Job.model, help=MODEL_HELP)
+    others: str | None = option(
+        None,
         help="Classes that take part and are not shown, so that a label does not get what it does not name: own (those "
         "that the model was trained on), a vocabulary or file as for --labels-file, 'road, sky', or none.",
         show_default="own with a single label, none with several",
-        rich_help_panel=LOOK_FOR,
-    ),
-]
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Pixels whose best class scores less get no class.", rich_help_panel=LOOK_FOR),
-]
-Background = Annotated[
-    str | None,
-    typer.Option(
-        help="With --threshold or --others: the class for those pixels, one of the labels or another.",
-        rich_help_panel=LOOK_FOR,
-    ),
-]
-Model = Annotated[str, typer.Option(help=MODEL_HELP, rich_help_panel=LOOK_FOR)]
-Output = Annotated[
-    Path | None,
-    typer.Option(
+    )
+    threshold: float | None = option(None, min=0, max=1, help="Pixels whose best class scores less get no class.")
+    background: str | None = option(
+        None, help="With --threshold or --others: the class for those pixels, one of the labels or another."
+    )
+
+    def classes(self) -> "list[Label] | None":
+        """The classes that are named, if any are; `ValueError` if they are named twice, or cannot be used."""
+        from catseg_hf import load_vocabulary, parse_labels
+
+        if self.labels is not None and self.labels_file is not None:
+            raise ValueError("Give either --labels or --labels-file.")
+        if self.labels_file is not None:
+            return parse_labels(load_vocabulary(self.labels_file), "--labels-file")
+        return None if self.labels is None else parse_labels(self.labels, "--labels")
+
+
+@dataclass(frozen=True)
+class ResultOptions(OptionGroup):
+    """What is written, and where."""
+
+    panel: ClassVar[str] = "Results"
+
+    output: Path | None = option(
+        None,
         help="A file for one photo; for several, or for a folder of photos, a folder, where each overlay gets the "
         "photo's name and .png.",
         show_default=f"{DEFAULT_FORMAT.default_output} or, of several photos, {DEFAULT_FOLDER}",
-        rich_help_panel=RESULTS,
-    ),
-]
-Formats = Annotated[
-    list[FormatName] | None,
-    typer.Option(
-        "--format",
+    )
+    format: list[FormatName] | None = option(
+        None,
         help=f"{'; '.join(f'{format.name}: {format.help}' for format in FORMATS)}. Give the option again for several "
         "formats: --output names the first, the others lie beside it. Annotations of a folder are in one file where "
         "the format has that.",
         show_default=DEFAULT_FORMAT.name,
-        rich_help_panel=RESULTS,
-    ),
-]
-SkipExisting = Annotated[
-    bool,
-    typer.Option(
-        "--skip-existing",
-        help="Leave out photos whose results are there: goes on after a stop.",
-        rich_help_panel=RESULTS,
-    ),
-]
-Device = Annotated[
-    str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.", rich_help_panel=SPEED)
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time.", rich_help_panel=SPEED)]
-NumWorkers = Annotated[
-    int,
-    typer.Option(
-        min=0, help="Photos that are read, and results that are written, beside the computing.", rich_help_panel=SPEED
-    ),
-]
-Native = Annotated[
-    bool,
-    typer.Option(
-        "--native",
-        help="Large images at their own resolution: windows go over the image, and the results are written in pieces. "
-        "overlay is then a picture of at most 4096 pixels, label-map a TIFF with colours, geojson the outlines; of a "
-        "GeoTIFF both are georeferenced.",
-        rich_help_panel=WindowOptions.panel,
-    ),
-]
-Engine = Annotated[
-    Literal["process", "ray"],
-    typer.Option(
-        help="process: this one. ray: processes on all cores or GPUs, of this machine or a cluster, for any number of "
-        "photos: of one folder, one .txt list of paths and URLs, or Parquet files with an image column.",
-        rich_help_panel=ClusterOptions.panel,
-    ),
-]
+    )
+    skip_existing: bool = option(False, help="Leave out photos whose results are there: goes on after a stop.")
+
+    def formats(self) -> tuple[Format, ...]:
+        """The formats in the order in which they are named, each once."""
+        names = [name.value for name in dict.fromkeys(self.format or [])] or [DEFAULT_FORMAT.name]
+        return tuple(format for name in names for format in FORMATS if format.name == name)
 
 
 def segment(
     *,
-    inputs: Inputs,
-    labels: Labels = None,
-    labels_file: LabelsFile = None,
-    model: Model = Job.model,
-    others: Others = None,
-    threshold: Threshold = None,
-    background: Background = None,
-    output: Output = None,
-    formats: Formats = None,
-    skip_existing: SkipExisting = False,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Photos and videos: files, folders with all that is in them, http(s) URLs, or - for standard input.",
+        ),
+    ],
+    look_for: LookForOptions,
+    results: ResultOptions,
+    device: Annotated[
+        str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, mps.", rich_help_panel=SPEED)
+    ] = Job.device,
     views: ViewsOption = Job.views,
-    device: Device = Job.device,
     dtype: WeightType = Job.dtype,
     compile: Compile = False,
-    batch_size: BatchSize = Job.batch_size,
-    num_workers: NumWorkers = Job.num_workers,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos at a time.", rich_help_panel=SPEED)] = Job.batch_size,
+    num_workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Photos that are read, and results that are written, beside the computing.",
+            rich_help_panel=SPEED,
+        ),
+    ] = Job.num_workers,
     annotations: AnnotationOptions,
-    native: Native = False,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="Large images at their own resolution: windows go over the image, and the results are written in "
+            "pieces. overlay is then a picture of at most 4096 pixels, label-map a TIFF with colours, geojson the "
+            "outlines; of a GeoTIFF both are georeferenced.",
+            rich_help_panel=WindowOptions.panel,
+        ),
+    ] = False,
     windows: WindowOptions,
     videos: VideoOptions,
-    engine: Engine = "process",
+    engine: Annotated[
+        Literal["process", "ray"],
+        typer.Option(
+            help="process: this one. ray: processes on all cores or GPUs, of this machine or a cluster, for any number "
+            "of photos: of one folder, one .txt list of paths and URLs, or Parquet files with an image column.",
+            rich_help_panel=ClusterOptions.panel,
+        ),
+    ] = "process",
     cluster: ClusterOptions,
 ) -> None:
     """Segment photos and draw the classes over them, with a legend.
@@ -155,23 +144,23 @@ def segment(
     """
     from catseg_hf.segmenting.only_named import others_by_default
 
-    classes = read_labels(labels, labels_file)
-    if background is not None and threshold is None and others_by_default(classes, others) is None:
+    classes = look_for.classes()
+    has_background = look_for.background is not None
+    if has_background and look_for.threshold is None and others_by_default(classes, look_for.others) is None:
         raise ValueError("--background is the class of the pixels below --threshold or of --others: give one too.")
-    names = [name.value for name in dict.fromkeys(formats or [])] or [DEFAULT_FORMAT.name]
     job = Job(
-        model=model,
+        model=look_for.model,
         device=device,
         dtype=dtype,
         compiles=compile,
         labels=classes,
-        others=others,
-        threshold=threshold,
-        background=background,
+        others=look_for.others,
+        threshold=look_for.threshold,
+        background=look_for.background,
         views=views,
-        formats=tuple(format for name in names for format in FORMATS if format.name == name),
-        output=output,
-        skip_existing=skip_existing,
+        formats=results.formats(),
+        output=results.output,
+        skip_existing=results.skip_existing,
         batch_size=batch_size,
         num_workers=num_workers,
         annotations=annotations,
@@ -199,28 +188,3 @@ def _segment_on_ray(inputs: list[str], job: Job, native: bool) -> None:
     except ImportError as error:
         raise ValueError('--engine ray needs Ray: pip install "catseg-hf[serve]"') from error
     segment_fleet(inputs, job)
-
-
-def read_labels(labels: str | None, labels_file: str | None) -> "list[Label] | None":
-    """The classes that the options name.
-
-    Args:
-        labels (`str`, *optional*): As [`parse_labels`] takes them.
-        labels_file (`str`, *optional*): As [`load_vocabulary`] takes it.
-
-    Returns:
-        `list[str | list[str]]`, *optional*: `None` where neither is given.
-
-    Raises:
-        ValueError: If both are given, a label cannot be used, or there is no such file or vocabulary.
-    """
-    from catseg_hf import load_vocabulary, parse_labels
-
-    if labels is not None and labels_file is not None:
-        raise ValueError("Give either --labels or --labels-file.")
-    if labels_file is not None:
-        return parse_labels(load_vocabulary(labels_file), "--labels-file")
-    return None if labels is None else parse_labels(labels, "--labels")
-
-
-__all__ = ["read_labels", "segment"]

@@ -54,14 +54,13 @@ CSS = """
 
 
 class _Request(NamedTuple):
-    """The components that a visitor fills in."""
+    """What a visitor fills in, and when it is to be answered."""
 
     photo: gr.Image
     labels: gr.Textbox
     only_these: gr.Checkbox
     is_chosen: gr.State  # whether the visitor has switched it
-    button: gr.Button
-    example_chosen: Any | None  # an event that has filled in photo and labels
+    events: list[Callable[..., Any]]
 
 
 class _Answer(NamedTuple):
@@ -116,8 +115,10 @@ def _add_request(is_tiny: bool) -> _Request:
     is_chosen = gr.State(False)
     only_these.input(lambda: True, None, is_chosen, **QUICK)
     button = gr.Button("Segment", variant="primary")
-    chosen = _add_examples(photo, labels).success if is_tiny else None
-    return _Request(photo, labels, only_these, is_chosen, button, chosen)
+    events = [button.click, labels.submit]
+    if is_tiny:
+        events.append(_add_examples(photo, labels).success)
+    return _Request(photo, labels, only_these, is_chosen, events)
 
 
 def _add_examples(photo: gr.Image, labels: gr.Textbox) -> Any:
@@ -183,8 +184,7 @@ def _answer_requests(model: PageModel, request: _Request, answer: _Answer, resul
             *_no_file(),
         )
 
-    chosen = [] if request.example_chosen is None else [request.example_chosen]
-    for event in (request.button.click, request.labels.submit, *chosen):
+    for event in request.events:
         event(
             _shows_errors(segment),
             [request.photo, request.labels, request.only_these, request.is_chosen, answer.threshold],

@@ -17,6 +17,7 @@ from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
 
+# Name of a card in a model's folder.
 CARD_NAME = "README.md"
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 # Longer vocabularies are cut in the card: `config.json` has all names.
@@ -137,6 +138,18 @@ def write_model_card(
 
     Raises:
         TypeError: If [`create_model_card`] has no such argument.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.cards import write_model_card
+
+    >>> model.save_pretrained("my-catseg")
+    >>> write_model_card("my-catseg", model, processor, license="mit")
+    True
+    >>> write_model_card("my-catseg", model)  # it stays
+    False
+    ```
     """
     path = Path(folder, CARD_NAME)
     if path.exists() and not overwrite:
@@ -174,6 +187,16 @@ def evaluation_result(
 
     Raises:
         ValueError: If the metric is unknown, or the value is no fraction.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.cards import evaluation_result
+
+    >>> result = evaluation_result(0.318, dataset_name="ADE20K-150", dataset_type="ade20k_150", dataset_split="val")
+    >>> result.metric_value
+    31.8
+    ```
     """
     if metric not in METRICS:
         raise ValueError(f"`metric={metric!r}` is unknown: use one of {', '.join(METRICS)}.")
@@ -210,6 +233,18 @@ def update_model_card(folder_or_readme: str | os.PathLike, results: EvalResult |
         FileNotFoundError: If there is no card.
         TypeError: If `results` holds anything but `EvalResult`s.
         ValueError: If the header of the card cannot be read.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.cards import evaluation_result, update_model_card, write_model_card
+
+    >>> model.save_pretrained("measured")
+    >>> written = write_model_card("measured", model)
+    >>> result = evaluation_result(0.318, dataset_name="ADE20K-150", dataset_type="ade20k_150", dataset_split="val")
+    >>> update_model_card("measured", result).name
+    'README.md'
+    ```
     """
     path = Path(folder_or_readme)
     path = path / CARD_NAME if path.is_dir() else path

@@ -33,7 +33,8 @@ examples:
 PUBLISHING_OPTIONS = ("publish", "dry_run", "private")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command, as `argparse` reads them."""
     parser = argparse.ArgumentParser(
         prog="python -m convert",
         description=DESCRIPTION,
@@ -158,7 +159,7 @@ def _publish(arguments: argparse.Namespace) -> None:
     from ..hub import publish_released
 
     owner, *names = arguments.publish
-    plain = vars(_parser().parse_args([])) | {name: getattr(arguments, name) for name in PUBLISHING_OPTIONS}
+    plain = vars(make_parser().parse_args([])) | {name: getattr(arguments, name) for name in PUBLISHING_OPTIONS}
     if vars(arguments) != plain:
         changed = [name for name, value in plain.items() if getattr(arguments, name) != value]
         raise ConversionError(f"--publish converts as released: leave out {', '.join(changed)}.")
@@ -212,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        _run(_parser().parse_args(arguments))
+        _run(make_parser().parse_args(arguments))
     except (ConversionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -48,6 +48,7 @@ class PublishedFile:
 
 
 MMSEG_BASE = "catseg_vitb-r101_4xb1-warmcoslr2e-4-adamw-80k_ade20k-384x384-54194d72.pth"
+# The checkpoints of the authors, by their short names.
 PUBLISHED = {
     "base": PublishedFile("model_base.pth", "hamacojr/CAT-Seg-weights", "space"),
     "large": PublishedFile("model_large.pth", "hamacojr/CAT-Seg-weights", "space"),

@@ -3,4 +3,17 @@
 
 
 class ConversionError(ValueError):
-    """A checkpoint cannot be read, recognised or converted; the message says why and what to do."""
+    """A checkpoint cannot be read, recognised or converted; the message says why and what to do.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import ConversionError, convert_checkpoint
+
+    >>> try:
+    ...     convert_checkpoint("no-such-file.pth", "output")
+    ... except ConversionError as error:
+    ...     print(error)
+    There is no file no-such-file.pth: give the path of a checkpoint (.pth or .safetensors).
+    ```
+    """

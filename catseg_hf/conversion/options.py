@@ -33,6 +33,15 @@ class ConversionOptions:
         decoder_dropout (`float`, *optional*): Dropout before the last convolution in training: 0.1 in MMSegmentation.
         backbone_training (`bool`, *optional*):
             Whether the appearance backbone was trained: all but the Swin of v1.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import ConversionOptions, convert_checkpoint
+
+    >>> options = ConversionOptions(inference_pooling_size=(2, 2))
+    >>> report = convert_checkpoint("model_base.pth", "pooled", options=options)
+    ```
     """
 
     vision_heads: int | None = None

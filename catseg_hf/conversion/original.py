@@ -25,6 +25,14 @@ def original_state_dict(model: CatSegForSemanticSegmentation) -> dict[str, torch
 
     Raises:
         ConversionError: If the official code cannot run this model.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import original_state_dict
+
+    >>> weights = original_state_dict(model)
+    ```
     """
     config = model.config
     if config.backbone_config is not None or config.dense_residual != "class_token":
@@ -61,6 +69,15 @@ def write_original(folder: str | os.PathLike, output: str | os.PathLike) -> None
 
     Raises:
         ConversionError: If the folder has no such model or the file exists; nothing is left behind then.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import convert_checkpoint, write_original
+
+    >>> report = convert_checkpoint("model_base.pth", "back")
+    >>> write_original("back", "model_again.pth")
+    ```
     """
     output = Path(output)
     if output.exists():

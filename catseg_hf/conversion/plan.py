@@ -96,6 +96,16 @@ def plan_conversion(shapes: Mapping[str, tuple[int, ...]], options: ConversionOp
 
     Raises:
         ConversionError: If the checkpoint is unknown, or keys are left over or missing, or a shape does not fit.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import ConversionOptions, plan_conversion
+
+    >>> weights = torch.load("model_base.pth", weights_only=True)["model"]
+    >>> plan_conversion({name: tuple(weight.shape) for name, weight in weights.items()}, ConversionOptions()).code_base
+    'cvpr'
+    ```
     """
     shapes = Shapes(shapes)
     name = recognize(shapes)

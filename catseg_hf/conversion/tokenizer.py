@@ -16,6 +16,15 @@ def clip_tokenizer() -> CLIPTokenizer:
 
     Returns:
         `CLIPTokenizer`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.conversion import clip_tokenizer
+
+    >>> len(clip_tokenizer())
+    49408
+    ```
     """
     data = (files("catseg_hf.conversion") / "clip_merges.txt.gz").read_bytes()
     lines = gzip.decompress(data).decode("utf-8").splitlines()

@@ -99,6 +99,17 @@ def load_folder(
         ValueError: If `vocabulary` is wrong or missing, `ignore_index` is out of range, or annotations or `label_map`
             cannot be used.
         OSError: If a folder is missing or has no images, or images have no labels; the message names them.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.datasets import load_folder
+
+    >>> dataset = load_folder("images", "labels", ["wall", "sky", ["tree", "shrub"], "traffic light", "dog"])
+    >>> sample = dataset[0]
+    >>> sample.image.size, sample.labels.shape
+    ((80, 60), (60, 80))
+    ```
     """
     if missing not in get_args(Missing):
         raise ValueError(f"`missing` must be one of {get_args(Missing)}, got {missing!r}.")
@@ -212,6 +223,18 @@ def from_hub_dataset(
         ValueError: If a column does not exist, `vocabulary` or `label_map` is wrong or `ignore_index` is out of range.
         TypeError: If `dataset` is something else, such as a stream.
         ImportError: If `datasets` is not installed.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset, Image
+    >>> from catseg_hf.datasets import from_hub_dataset
+
+    >>> rows = Dataset.from_dict({"image": ["images/0.png"], "annotation": ["labels/0.png"]})
+    >>> rows = rows.cast_column("image", Image()).cast_column("annotation", Image())
+    >>> from_hub_dataset(rows, "classes.txt")[0].labels.shape
+    (60, 80)
+    ```
     """
     try:
         from datasets import Dataset, load_dataset

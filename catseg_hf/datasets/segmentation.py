@@ -56,6 +56,16 @@ class SegmentationDataset(torch.utils.data.Dataset):
 
     Attributes:
         num_classes (`int`): Number of scored classes.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.datasets import load_folder
+
+    >>> dataset = load_folder("images", "labels", "classes.txt")
+    >>> len(dataset), dataset.num_classes, dataset[0].name
+    (5, 5, '0')
+    ```
     """
 
     def __init__(

@@ -52,6 +52,14 @@ def draw_class_bars(results: dict[str, Any]) -> Image.Image:
 
     Returns:
         `PIL.Image.Image`: The picture, RGB.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import draw_class_bars
+
+    >>> draw_class_bars(evaluation.results).save("class_iou.png")
+    ```
     """
     unseen = set() if results["seen_unseen"] is None else set(results["seen_unseen"]["unseen_class_ids"])
     rows = [{**row, "is_unseen": index in unseen} for index, row in enumerate(results["per_class"]) if row["pixels"]]
@@ -122,6 +130,14 @@ def draw_confusions(matrix: ConfusionMatrix, num_classes: int = 20, num_columns:
 
     Returns:
         `PIL.Image.Image`: The picture, RGB.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import draw_confusions
+
+    >>> draw_confusions(evaluation.matrix).save("confusions.png")
+    ```
     """
     names, headings, cells = _confusions(matrix, num_classes, num_columns)
     letters = _letters([*names, *headings])
@@ -208,6 +224,16 @@ def draw_worst_images(
     Yields:
         `tuple[Sample, float, PIL.Image.Image]`: Sample, its mean IoU over the classes in its ground truth (0 to 1), and
         the picture, RGB.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import Protocol, Segmenter, draw_worst_images
+
+    >>> segmenter = Segmenter(model, processor, dataset.vocabulary, Protocol("whole"))
+    >>> for sample, miou, picture in draw_worst_images(evaluation, dataset, segmenter, number=1):
+    ...     picture.save("worst.png")
+    ```
     """
     scores = [(score, index) for index, score in evaluation.image_scores.items() if not math.isnan(score)]
     for score, index in sorted(scores)[:number]:

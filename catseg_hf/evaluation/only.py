@@ -65,6 +65,15 @@ def only_classes(dataset: SegmentationDataset, names: Sequence[str]) -> Segmenta
 
     Raises:
         ValueError: If the data set has no such class, or two names are of the same.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import only_classes
+
+    >>> len(only_classes(dataset, ["dog"]).class_names)
+    2
+    ```
     """
     labels = parse_labels(names, "only")
     synonyms = dataset.vocabulary if len(dataset.vocabulary) == dataset.num_classes else dataset.class_names
@@ -103,6 +112,17 @@ def only_table(evaluations: Mapping[str, Evaluation]) -> str:
 
     Returns:
         `str`: Markdown.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import Protocol, evaluate, only_classes, only_table
+
+    >>> dogs = only_classes(dataset, ["sky"])
+    >>> alone = evaluate(model, processor, dogs, Protocol("whole"))
+    >>> "sky" in only_table({"alone": alone})
+    True
+    ```
     """
     results = next(iter(evaluations.values())).results
     lines = [

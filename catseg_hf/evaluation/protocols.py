@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 
+# Names of the protocols: of CVPR 2024 and v1, of MMSegmentation, and the photo as one view.
 PROTOCOL_NAMES = ("sliding_window", "mmseg_slide", "whole")
-# Of the shortest edge (original) or of the photo (MMSegmentation).
+# Scales of test-time augmentation, of the shortest edge (original) or of the photo (MMSegmentation).
 AUGMENTATION_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
@@ -40,6 +41,15 @@ class Protocol:
 
     Raises:
         ValueError: If an argument has a value that is not allowed, or the edges would not be used.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import AUGMENTATION_SCALES, Protocol
+
+    >>> Protocol("whole").is_augmented, Protocol(scales=AUGMENTATION_SCALES, flip=True).is_augmented
+    (False, True)
+    ```
     """
 
     name: Literal["sliding_window", "mmseg_slide", "whole"] = "sliding_window"

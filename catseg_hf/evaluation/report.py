@@ -33,6 +33,15 @@ def write_report(
         dataset ([`SegmentationDataset`]): The data set that was evaluated.
         segmenter ([`Segmenter`]): What segmented it: the worst images are segmented again.
         num_worst (`int`, *optional*, defaults to 5): How many images to draw; none for 0.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import Protocol, Segmenter, write_report
+
+    >>> segmenter = Segmenter(model, processor, dataset.vocabulary, Protocol("whole"))
+    >>> write_report(evaluation, "report", dataset, segmenter, num_worst=1)
+    ```
     """
     folder = Path(folder)
     (folder / "worst_images").mkdir(parents=True, exist_ok=True)
@@ -69,6 +78,18 @@ def update_card(folder: str | Path, results: dict[str, Any], dataset_revision: s
     Raises:
         ValueError: If the evaluation is not of all images, or no pixel counted.
         FileNotFoundError: If there is no card.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.cards import write_model_card
+    >>> from catseg_hf.evaluation import update_card
+
+    >>> model.save_pretrained("evaluated")
+    >>> written = write_model_card("evaluated", model)
+    >>> update_card("evaluated", evaluation.results).name
+    'README.md'
+    ```
     """
     dataset, protocol = results["dataset"], results["protocol"]
     if results["num_images"] < dataset["num_images"]:
@@ -104,6 +125,15 @@ def results_table(results: dict[str, Any]) -> str:
 
     Returns:
         `str`: Markdown.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import results_table
+
+    >>> "mIoU" in results_table(evaluation.results)
+    True
+    ```
     """
     model, dataset = results["model"], results["dataset"]
     speed, memory = results["speed"], results["memory"]
@@ -173,6 +203,15 @@ def class_table(results: dict[str, Any]) -> str:
 
     Returns:
         `str`: Markdown.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import class_table
+
+    >>> "traffic light" in class_table(evaluation.results)
+    True
+    ```
     """
     lines = [
         "## Classes",

@@ -48,6 +48,15 @@ class Evaluation:
         image_scores (`dict[int, float]`):
             For each image, by its number, the mean IoU over the classes in its ground truth, 0 to 1; nan where no pixel
             counts.
+
+    Example:
+
+    ```python
+    >>> 0 <= evaluation.results["metrics"]["miou_present_in_ground_truth"] <= 1
+    True
+    >>> evaluation.results["per_class"][0]["name"]
+    'wall'
+    ```
     """
 
     results: dict[str, Any]
@@ -178,6 +187,15 @@ def seen_unseen(
     Returns:
         `dict[str, Any]`, *optional*: `seen_class_ids` and `unseen_class_ids`, and for both conventions the mean IoU of
         either and their harmonic mean; `None` where no such class occurs. `None` without `seen`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import seen_unseen
+
+    >>> seen_unseen(evaluation.matrix, dataset, ["wall", "sky"])["seen_class_ids"]
+    [0, 1]
+    ```
     """
     if seen is None:
         return None
@@ -216,6 +234,16 @@ def save_evaluation(evaluation: Evaluation, folder: str | Path) -> None:
     Args:
         evaluation ([`Evaluation`]): What to write.
         folder (`str` or `Path`): Where; it is made if it is missing.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import load_evaluation, save_evaluation
+
+    >>> save_evaluation(evaluation, "kept")
+    >>> load_evaluation("kept").results == evaluation.results
+    True
+    ```
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,6 +272,15 @@ def load_evaluation(folder: str | Path) -> Evaluation | None:
 
     Raises:
         ValueError: If the files are damaged or one is missing.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import load_evaluation
+
+    >>> load_evaluation("no-such-folder") is None
+    True
+    ```
     """
     folder = Path(folder)
     if not (folder / RESULTS_FILE).is_file():

@@ -90,6 +90,16 @@ def evaluate(
         ImportError: If accelerate is not installed.
         ValueError: If an argument has a value that is not allowed, an image cannot be read, or `output` holds another
             evaluation; the message names it.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.evaluation import Protocol, evaluate
+
+    >>> evaluation = evaluate(model, processor, dataset, Protocol("whole"), output="results")
+    >>> evaluation.results["num_images"]
+    5
+    ```
     """
     for name, value, least in (("batch_size", batch_size, 1), ("limit", limit, 1), ("num_workers", num_workers, 0)):
         if value is not None and value < least:

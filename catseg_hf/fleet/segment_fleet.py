@@ -1,13 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """`catseg segment --engine ray`: photos of a source go to the workers of a fleet, and what these report is kept."""
 
-import itertools
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import get_type_hints
 
 import pyarrow as pa
 import ray
@@ -16,9 +16,8 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 from tqdm.auto import tqdm
 
-from catseg_hf.fleet.shared_names import Names
-from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
-from catseg_hf.fleet.worker import ITEMS, Worker
+from catseg_hf.fleet.sources import TAKEN, Files, Item, Names, ParquetFiles, find_source
+from catseg_hf.fleet.worker import Worker
 from catseg_hf.formats import ResultFiles
 from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
 from catseg_hf.ray_session import ray_session
@@ -27,6 +26,7 @@ from catseg_hf.sources.job import DEFAULT_FOLDER, Job
 from catseg_hf.sources.places import check_endings, targets_of
 
 
+ITEMS = pa.schema({name: pa.int64() if kind is int else pa.string() for name, kind in get_type_hints(Item).items()})
 # Least and most photos that a worker gets at once: few, where there are few, so that all are busy to the end. Of rows
 # of Parquet more, since what lies before them in their row group is read as well.
 FILES_TOGETHER, ROWS_TOGETHER = (1, 64), (16, 256)
@@ -37,16 +37,10 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def segment_fleet(inputs: Sequence[str], job: Job) -> None:
-    """Segments all photos of a source, and says what came of it.
+    """Segments all photos of a source, as [`find_source`] takes it, and says what came of it.
 
-    Args:
-        inputs (`Sequence[str]`): As [`find_source`] takes them.
-        job ([`Job`]): What is done with each.
-
-    Raises:
-        OSError: If results cannot be written.
-        ValueError: If an argument cannot be used, or a photo could not be segmented.
-        typer.Exit: If the user interrupts, with code 130.
+    Raises `OSError` if results cannot be written, `ValueError` if an argument cannot be used or a photo could not be
+    segmented, and `typer.Exit` if the user interrupts.
     """
     if job.device not in DEVICES:
         raise ValueError(f"--device {job.device}: with --engine ray, which shares out the GPUs, {', '.join(DEVICES)}.")
@@ -57,7 +51,8 @@ def segment_fleet(inputs: Sequence[str], job: Job) -> None:
         if given := group.given():
             raise ValueError(f"--{given[0].replace('_', '-')} goes with {what} only, and --engine ray is for photos.")
     # Workers may have another current folder.
-    job = replace(job, output=(job.output or DEFAULT_FOLDER).absolute(), model=_full_model(job.model))
+    model = str(Path(job.model).absolute()) if Path(job.model).is_dir() else job.model
+    job = replace(job, output=(job.output or DEFAULT_FOLDER).absolute(), model=model)
     source = find_source(list(inputs), job.output, job.cluster.image_column)
     lost = next((format for format in job.formats if getattr(format, "own_options", ())), None)
     if isinstance(source, ParquetFiles) and lost is not None and job.annotations.image_url is None:
@@ -89,42 +84,35 @@ def segment_fleet(inputs: Sequence[str], job: Job) -> None:
 
 
 class _Counts:
-    """What became of the photos; problems go into a file, since there may be any number.
-
-    Args:
-        path (`Path`): That file; it is there only if there are problems.
-    """
+    """What became of the photos; problems go into a file, which is there only if there are some: of any number."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.first, self.num_problems = path, {}, 0
-        self.num_done = self.num_skipped = 0
+        self.path = path
+        self.num_done = self.num_skipped = self.num_problems = 0
+        self.first: list[str] = []
         path.unlink(missing_ok=True)  # of an earlier run
 
     def add_problems(self, problems: dict[str, str]) -> None:
         if not problems:
             return
         self.num_problems += len(problems)
-        self.first.update(itertools.islice(problems.items(), max(0, SHOWN_PROBLEMS - len(self.first))))
+        lines = [f"{name}: {reason}" for name, reason in problems.items()]
+        self.first += lines[: SHOWN_PROBLEMS - len(self.first)]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             for name, reason in problems.items():
                 file.write(json.dumps({"name": name, "problem": reason}) + "\n")
 
     def raise_problems(self) -> None:
-        if not self.num_problems:
-            return
-        lines = [f"{name}: {reason}" for name, reason in self.first.items()]
-        title = f"{_photos(self.num_problems)} could not be segmented, listed in {self.path}:"
-        more = [f"and {self.num_problems - len(lines)} more"] if self.num_problems > len(lines) else []
-        raise ValueError("\n  ".join([title, *lines, *more]))
+        if self.num_problems:
+            title = f"{_photos(self.num_problems)} could not be segmented, listed in {self.path}:"
+            num_more = self.num_problems - len(self.first)
+            more = [f"and {num_more} more"] if num_more else []
+            raise ValueError("\n  ".join([title, *self.first, *more]))
 
 
 def _photos(number: int) -> str:
     return f"{number:,} photo{'s'[: number != 1]}"
-
-
-def _full_model(name: str) -> str:
-    return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
 def _run(source: Files | ParquetFiles, job: Job, results: ParquetRows | None, counts: _Counts) -> None:
@@ -135,20 +123,15 @@ def _run(source: Files | ParquetFiles, job: Job, results: ParquetRows | None, co
     has_gpu = job.device != "cpu" and ray.cluster_resources().get("GPU", 0) >= 1
     if job.device == "cuda" and not has_gpu:
         raise ValueError("--device cuda: Ray knows of no GPU.")
-    done = None if results is None else Names(results.earlier_ids())
     num_workers = max(1, int(ray.cluster_resources().get("GPU" if has_gpu else "CPU", 1)))
     problems: dict[str, str] = {}
+    left = _left(source, results, counts, problems) if results is not None else _with_own_files(source, job, problems)
     blocks, num_photos = [], 0
-    for block in _blocks(_checked(source, job, problems), num_workers, isinstance(source, ParquetFiles)):
-        if done is not None:
-            left = block.filter(pa.array([name not in done for name in block["image_id"].to_pylist()]))
-            counts.num_skipped += block.num_rows - left.num_rows
-            block = left
+    for block in _blocks(left, num_workers, isinstance(source, ParquetFiles)):
         counts.add_problems(problems)
         problems.clear()
         num_photos += block.num_rows
-        if block.num_rows:
-            blocks.append(ray.put(block))
+        blocks.append(ray.put(block))
     counts.add_problems(problems)
     if not blocks and not counts.num_skipped and not counts.num_problems:
         raise ValueError(f"There are no photos in {source.path}.")
@@ -190,12 +173,21 @@ def _take(report: pa.Table, results: ParquetRows | None, counts: _Counts) -> Non
     counts.num_done += report.num_rows - num_there - len(problems)
 
 
-def _checked(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -> Iterator[Item]:
+def _left(
+    source: Files | ParquetFiles, results: ParquetRows, counts: _Counts, problems: dict[str, str]
+) -> Iterator[Item]:
+    """The photos that have no row among the results."""
+    done = Names(results.earlier_ids())
+    for item in source.items(True, problems):
+        if item.image_id in done:
+            counts.num_skipped += 1
+        else:
+            yield item
+
+
+def _with_own_files(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -> Iterator[Item]:
     """The photos whose results have files of their own; of the others the reason is noted."""
     keep_endings = all(format.keeps_endings for format in job.formats)
-    if job.formats[0].is_data_set:
-        yield from source.items(keep_endings, problems)
-        return
 
     def targets(item: Item) -> list[str]:
         # Some file systems take capital and small letters for the same.
@@ -209,7 +201,7 @@ def _checked(source: Files | ParquetFiles, job: Job, problems: dict[str, str]) -
         critical = [place for place in places if place in shared or place in of_all]
         owner = next((owners[place] for place in critical if place in owners), None)
         if owner is not None:
-            problems[item.name] = f"its results would replace those of {owner}: segment it alone, or rename it."
+            problems[item.name] = TAKEN.format(owner)
             continue
         owners.update(dict.fromkeys(critical, item.name))
         yield item
@@ -231,6 +223,3 @@ def _blocks(items: Iterable[Item], num_workers: int, are_rows: bool) -> Iterator
 
 def _table(items: list[Item]) -> pa.Table:
     return pa.Table.from_pylist([item._asdict() for item in items], ITEMS)
-
-
-__all__ = ["segment_fleet"]

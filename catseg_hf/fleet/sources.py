@@ -1,68 +1,74 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Where a fleet finds its photos: a folder, Parquet files or a list; named one after the other, never all at a time."""
 
+import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catseg_hf.file_kinds import ENDINGS, kind_of
-from catseg_hf.fleet.shared_names import Names
 from catseg_hf.formats.format import is_url
 from catseg_hf.sources.found import files_in, reason_against
 
 
-class Item(NamedTuple):
-    """A photo that is to be segmented.
+TAKEN = "its results would replace those of {}: segment it alone, or rename it."
 
-    Args:
-        name (`str`): Its path or URL; of a row of Parquet, that of its results.
-        image_id (`str`): What it is called in a data set of results: its path in its folder, or its line of a list.
-        stem (`str`): Path of its results in their folder, without an ending.
-        file (`str`, *optional*): The Parquet file that holds it.
-        group, row (`int`): Its row group there, and its row in that.
+
+class Item(NamedTuple):
+    """A photo that is to be segmented."""
+
+    name: str  # its path or URL; of a row of Parquet, that of its results
+    image_id: str  # in a data set of results: its path in its folder, or its line of a list
+    stem: str  # path of its results in their folder, without an ending
+    file: str | None = None  # the Parquet file that holds it
+    group: int = 0  # its row group there
+    row: int = 0  # in its row group
+
+
+class Names:
+    """A set of any number of names, or, if `repeated`, of those that occur more than once.
+
+    Of each stays a hash of 64 bits. Two different names share one by chance in a set of ten million with a probability
+    of 3e-6.
     """
 
-    name: str
-    image_id: str
-    stem: str
-    file: str | None = None
-    group: int = 0
-    row: int = 0
+    def __init__(self, names: Iterable[str], *, repeated: bool = False) -> None:
+        unique, counts = np.unique(np.fromiter(map(_hash, names), np.uint64), return_counts=True)
+        self._hashes = unique[counts > 1] if repeated else unique
+
+    def __contains__(self, name: str) -> bool:
+        value = _hash(name)
+        place = np.searchsorted(self._hashes, value)
+        return place < len(self._hashes) and self._hashes[place] == value
+
+
+def _hash(name: str) -> np.uint64:
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "big"))
 
 
 @dataclass(frozen=True)
 class Files:
-    """Photos that are files.
-
-    Args:
-        path (`Path`): A folder, with all that is in it, or a text file with a path or URL in each line.
-        output (`Path`): The folder of results, which is not searched.
-    """
+    """Photos of a folder, with all that is in it, or of a text file with a path or URL in each line."""
 
     path: Path
-    output: Path
+    output: Path  # is not searched
 
     def items(self, keep_endings: bool, problems: dict[str, str]) -> Iterator[Item]:
         """Names all photos, each once.
 
         A result is called after its photo, without the ending, in the same subfolders: of the folder, or, in a list,
-        of the last folder that all its photos share. Photos that differ only in their ending keep it.
-
-        Args:
-            keep_endings (`bool`):
-                Whether photos that differ only in their ending keep it; else only the first of them is segmented.
-            problems (`dict[str, str]`): Gets the reason, by name, for each that cannot be.
-
-        Returns:
-            An iterator over the photos; which names occur more than once is found out before.
+        of the last folder that all its photos share. Photos that differ only in their ending keep it; if endings are
+        not kept, only the first of them is segmented. `problems` gets the reason, by name, for each that cannot be.
         """
         self._name_left_out(problems)
         # Some file systems take capital and small letters for the same.
@@ -81,9 +87,7 @@ class Files:
                 key = path if keep_endings else Path(str(stem).casefold())
                 if key in seen:
                     if _full(seen[key]) != _full(name):
-                        problems[name] = (
-                            f"its results would replace those of {seen[key]}: segment it alone, or rename it."
-                        )
+                        problems[name] = TAKEN.format(seen[key])
                     continue
                 seen[key] = name
                 stem = path if keep_endings else stem
@@ -122,30 +126,16 @@ class Files:
 
 @dataclass(frozen=True)
 class ParquetFiles:
-    """Photos in a column of Parquet files, as bytes or as the `Image` of `datasets`.
-
-    Args:
-        path (`Path`): A file, or a folder with all that are in it.
-        output (`Path`): The folder of results, which is not searched.
-        column (`str`): The column.
-    """
+    """Photos in a column of Parquet files, as bytes or as the `Image` of `datasets`: of one, or of all in a folder."""
 
     path: Path
-    output: Path
+    output: Path  # is not searched
     column: str
 
     def items(self, keep_endings: bool, problems: dict[str, str]) -> Iterator[Item]:
         """Names all rows: `train-00000/17` is row 17, from 0, of `train-00000.parquet`.
 
-        Args:
-            keep_endings (`bool`): Without effect.
-            problems (`dict[str, str]`): Gets the reason, by name, for each file that is not Parquet.
-
-        Returns:
-            An iterator over the rows.
-
-        Raises:
-            ValueError: If a file has no such column, or it holds no pictures.
+        `problems` gets the reason, by name, for each file that is not Parquet; one without photos raises `ValueError`.
         """
         folder = self.path if self.path.is_dir() else self.path.parent
         for path in _parquet_in(self.path, self.output):
@@ -166,33 +156,18 @@ class ParquetFiles:
 
     def _check_column(self, path: Path, schema: pa.Schema) -> None:
         if self.column not in schema.names:
-            raise ValueError(
-                f"{path} has no column {self.column!r}: name one of {', '.join(schema.names)} with --image-column."
-            )
+            advice = f"name one of {', '.join(schema.names)} with --image-column"
+            raise ValueError(f"{path} has no column {self.column!r}: {advice}.")
         kind = schema.field(self.column).type
         if pa.types.is_struct(kind):  # the `Image` of `datasets`, beside a path
             kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
         if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise ValueError(
-                f"{path} has {kind} in its column {self.column!r}, where the bytes of photos belong: name another "
-                "--image-column."
-            )
+            what = f"{kind} in its column {self.column!r}, where the bytes of photos belong"
+            raise ValueError(f"{path} has {what}: name another --image-column.")
 
 
 def find_source(inputs: list[str], output: Path, column: str) -> Files | ParquetFiles:
-    """What a command line names.
-
-    Args:
-        inputs (`list[str]`): A folder of photos or of Parquet files, a Parquet file, or a list (`.txt`).
-        output (`Path`): The folder of results.
-        column (`str`): Of Parquet files, the one with the photos.
-
-    Returns:
-        [`Files`] or [`ParquetFiles`]
-
-    Raises:
-        ValueError: If it is something else, or results would lie among the photos.
-    """
+    """The folder of photos or Parquet files, the Parquet file or the list (`.txt`) that a command line names."""
     wanted = "--engine ray works on one folder of photos or Parquet files, one Parquet file, or one .txt list of photos"
     if len(inputs) > 1:
         raise ValueError(f"{wanted}, and there are {len(inputs)}: write the paths of all photos into a list.")
@@ -247,6 +222,3 @@ def _is_text(name: str) -> bool:
 
 def _full(name: str) -> str:
     return name if is_url(name) else os.path.abspath(name)
-
-
-__all__ = ["Files", "Item", "ParquetFiles", "find_source"]

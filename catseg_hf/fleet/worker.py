@@ -23,26 +23,12 @@ from catseg_hf.sources.places import targets_of
 from catseg_hf.sources.source import Task
 
 
-# What a worker gets, and what it says of each photo: that its results were there, or why there are none.
-ITEMS = pa.schema(
-    [
-        ("name", pa.string()),
-        ("image_id", pa.string()),
-        ("stem", pa.string()),
-        ("file", pa.string()),
-        ("group", pa.int32()),
-        ("row", pa.int64()),
-    ]
-)
+# What a worker says of each photo: that its results were there, or why there are none.
 REPORTS = pa.schema([("name", pa.string()), ("was_there", pa.bool_()), ("problem", pa.string()), *SCHEMA])
 
 
 class Worker:
-    """Segments the photos that it gets.
-
-    Args:
-        job ([`Job`]): What to do.
-    """
+    """Segments the photos that it gets."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -54,17 +40,7 @@ class Worker:
         self.files = None if self.data_set else ResultFiles(job.formats, job.annotations, job.output, goes_on=True)
 
     def __call__(self, items: pa.Table) -> pa.Table:
-        """Segments photos.
-
-        Args:
-            items (`pa.Table`): Of the schema [`ITEMS`]; rows of Parquet are of one row group, in its order.
-
-        Returns:
-            `pa.Table`: What became of each, of the schema [`REPORTS`].
-
-        Raises:
-            OSError: If results cannot be written.
-        """
+        """What became of items, of which rows of Parquet are of one row group, in its order; see `REPORTS`."""
         reports: list[dict[str, Any]] = []
         left: list[Item] = []
         for row in items.to_pylist():
@@ -115,18 +91,14 @@ class Worker:
         if not items or items[0].file is None:
             yield from (item.name for item in items)
             return
-        rows, first = iter([item.row for item in items]), 0
-        wanted = next(rows)
-        column = self.job.cluster.image_column
+        wanted, last = {item.row for item in items}, items[-1].row
         with pq.ParquetFile(items[0].file) as file:
-            for batch in file.iter_batches(16, row_groups=[items[0].group], columns=[column]):
-                while wanted is not None and wanted < first + batch.num_rows:
-                    value = batch.column(0)[wanted - first].as_py()
-                    yield value["bytes"] if isinstance(value, dict) else value
-                    wanted = next(rows, None)
-                if wanted is None:
+            # Few at a time: a row group may be larger than memory.
+            batches = file.iter_batches(16, row_groups=[items[0].group], columns=[self.job.cluster.image_column])
+            places = ((batch.column(0), index) for batch in batches for index in range(batch.num_rows))
+            for row, (values, index) in enumerate(places):
+                if row in wanted:
+                    content = values[index].as_py()
+                    yield content["bytes"] if isinstance(content, dict) else content
+                if row == last:
                     return
-                first += batch.num_rows
-
-
-__all__ = ["ITEMS", "REPORTS", "Worker"]

@@ -16,6 +16,7 @@ from .summary import Summary
 from .yolo import Yolo
 
 
+# All formats, in the order of the help.
 FORMATS: tuple[Format, ...] = (
     Overlay(),
     LabelMap(),
@@ -32,6 +33,7 @@ FORMATS: tuple[Format, ...] = (
 )
 # What is written where nothing else is asked for.
 DEFAULT_FORMAT = FORMATS[0]
+# Those that annotation tools read.
 ANNOTATION_FORMATS = tuple(format for format in FORMATS if isinstance(format, AnnotationFormat))
 # Those that a service answers in, the one for programs first.
 ANSWER_FORMATS = tuple(sorted((each for each in FORMATS if each.media_type), key=lambda each: each.media_type))
@@ -48,6 +50,15 @@ def find_format(name: str) -> Format:
 
     Raises:
         ValueError: If there is none; says which there are.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import find_format
+
+    >>> find_format("label-studio").title
+    'Label Studio'
+    ```
     """
     for format in FORMATS:
         if format.name == name:
@@ -66,22 +77,25 @@ def format_of(path: str) -> Format:
 
     Raises:
         ValueError: If the ending can be of several formats or of none; says which.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import format_of
+
+    >>> format_of("annotations.xml").name
+    'cvat'
+    ```
     """
     name = path.lower()
     for format in FORMATS:
         # Two endings, as in a folder of results: a.labels.png.
         if format.ending.count(".") > 1 and name.endswith(format.ending):
             return format
-    possible = [format for format in FORMATS if not format.is_data_set and name.endswith(_last_ending(format))]
+    of_files = [format for format in FORMATS if not format.is_data_set]
+    possible = [format for format in of_files if name.endswith("." + format.ending.rpartition(".")[2])]
     found = [format for format in FORMATS if name.endswith(format.file_endings)] or possible
     if len(found) == 1:
         return found[0]
-    listed = ", ".join(format.name for format in possible or FORMATS if not format.is_data_set)
+    listed = ", ".join(format.name for format in possible or of_files)
     raise ValueError(f"The ending of {path} does not say its format: give `format=`, one of {listed}.")
-
-
-def _last_ending(format: Format) -> str:
-    return "." + format.ending.rpartition(".")[2]
-
-
-__all__ = ["ANNOTATION_FORMATS", "ANSWER_FORMATS", "DEFAULT_FORMAT", "FORMATS", "find_format", "format_of"]

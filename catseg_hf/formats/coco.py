@@ -15,37 +15,10 @@ if TYPE_CHECKING:
     from .shapes import AnnotatedPhoto, Annotation
 
 
-class Coco(AnnotationFormat):
-    """COCO's annotations."""
-
-    name = "coco"
-    title = "COCO"
-    help = "COCO's annotations, as JSON"
-    ending = ".coco.json"
-    default_output = "annotations.json"
-    needs_scores = True
-    holds = frozenset({("polygons", "part"), ("polygons", "class"), ("rle", "part"), ("rle", "class")})
-    folder_file = "annotations.json"
-
-    def text(self, photo: "AnnotatedPhoto", address: str) -> str:
-        """See [`AnnotationFormat.text`]."""
-        return json_line(to_coco(photo))
-
-    def merge(self, pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-        """See [`AnnotationFormat.merge`]."""
-        merge_coco(pieces, names, file)
-
-
 def to_coco(photo: "AnnotatedPhoto") -> dict[str, Any]:
-    """The annotations of a photo in COCO's format.
+    """`images`, `annotations` and `categories`, whose ids are the class ids plus 1.
 
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-
-    Returns:
-        `dict`: `images`, `annotations` and `categories`, whose ids are the class ids plus 1. Coordinates are those of
-        pixel edges, which `pycocotools` draws exactly; holes are joined to the outline by cuts. Annotations made of
-        `scores` have a `score` too.
+    Coordinates are those of pixel edges, which `pycocotools` draws exactly; holes are joined to the outline by cuts.
     """
     return {
         "images": [{"id": 1, "file_name": photo.file_name, "height": photo.height, "width": photo.width}],
@@ -83,18 +56,12 @@ def _numbers(ring: "np.ndarray") -> list[float]:
     return (values.astype(int) if (values == values.round()).all() else values).tolist()
 
 
-def merge_coco(paths: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-    """Writes the annotations of many photos as one file, with those of one photo at a time in memory.
-
-    Args:
-        paths (`Iterable[Path]`): Files of single photos, as JSON of what [`to_coco`] returns.
-        names (`Sequence[str]`): What the classes are called, the same in all of them.
-        file (`TextIO`): What to write to.
-    """
+def merge_coco(pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
+    """Joins files of what [`to_coco`] returns; see [`AnnotationFormat.merge`]."""
     images: list[dict[str, Any]] = []
     annotation_id = 0
     file.write('{"annotations": [')
-    for number, path in enumerate(paths, 1):
+    for number, path in enumerate(pieces, 1):
         content = json.loads(path.read_text(encoding="utf-8"))
         images += [{**image, "id": number} for image in content["images"]]
         for entry in content["annotations"]:
@@ -106,4 +73,19 @@ def merge_coco(paths: Iterable[Path], names: Sequence[str], file: TextIO) -> Non
     file.write(f'\n], "categories": {json.dumps(_categories(names), ensure_ascii=False)}}}\n')
 
 
-__all__ = ["Coco", "merge_coco", "to_coco"]
+class Coco(AnnotationFormat):
+    """COCO's annotations."""
+
+    name = "coco"
+    title = "COCO"
+    help = "COCO's annotations, as JSON"
+    ending = ".coco.json"
+    default_output = "annotations.json"
+    needs_scores = True
+    holds = frozenset({("polygons", "part"), ("polygons", "class"), ("rle", "part"), ("rle", "class")})
+    folder_file = "annotations.json"
+    merge = staticmethod(merge_coco)
+
+    def text(self, photo: "AnnotatedPhoto", address: str) -> str:
+        """See [`AnnotationFormat.text`]."""
+        return json_line(to_coco(photo))

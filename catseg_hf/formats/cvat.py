@@ -10,46 +10,30 @@ from .format import AnnotationFormat
 
 
 if TYPE_CHECKING:
-    from .shapes import AnnotatedPhoto, Annotation
+    from .shapes import AnnotatedPhoto
 
 END = "</annotations>\n"
 
 
-class Cvat(AnnotationFormat):
-    """CVAT's XML."""
-
-    name = "cvat"
-    title = "CVAT"
-    help = "CVAT's XML 1.1 for images"
-    ending = ".cvat.xml"
-    default_output = "annotations.xml"
-    holds = frozenset({("polygons", "part"), ("rle", "part"), ("rle", "class")})
-    folder_file = "annotations.xml"
-
-    def text(self, photo: "AnnotatedPhoto", address: str) -> str:
-        """See [`AnnotationFormat.text`]."""
-        return to_cvat(photo)
-
-    def merge(self, pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-        """See [`AnnotationFormat.merge`]."""
-        merge_cvat(pieces, names, file)
-
-
 def to_cvat(photo: "AnnotatedPhoto") -> str:
-    """The annotations of a photo as XML.
+    """A file with one image, with polygons or masks; holes of polygons are joined to the outline by cuts."""
+    import numpy as np
 
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-
-    Returns:
-        `str`: A file with one image, with polygons or masks. Holes of polygons are joined to the outline by cuts.
-    """
     attributes = {"id": "0", "name": photo.file_name, "width": str(photo.width), "height": str(photo.height)}
     image = ElementTree.Element("image", attributes)
     for annotation in photo.annotations:
         common = {"label": photo.names[annotation.class_id], "source": "auto", "occluded": "0", "z_order": "0"}
         if photo.options.shapes == "rle":
-            ElementTree.SubElement(image, "mask", {**common, **_mask(annotation, photo)})
+            left, top, pixels = annotation.cut_out(photo)
+            if not pixels.size:  # simplified, it covers the centre of no pixel
+                continue
+            # Run lengths, row by row, first of pixels outside the mask.
+            changes = np.flatnonzero(np.diff(pixels.ravel(), prepend=0))
+            runs = np.diff(changes, prepend=0, append=pixels.size).tolist()
+            height, width = pixels.shape
+            place = {"left": left, "top": top, "width": width, "height": height}
+            mask = {"rle": ", ".join(map(str, runs)), **{name: str(value) for name, value in place.items()}}
+            ElementTree.SubElement(image, "mask", {**common, **mask})
             continue
         for ring in annotation.rings():
             points = ";".join(f"{x:.2f},{y:.2f}" for x, y in ring)
@@ -57,30 +41,10 @@ def to_cvat(photo: "AnnotatedPhoto") -> str:
     return f"{_head(photo.names)}{ElementTree.tostring(image, encoding='unicode')}\n{END}"
 
 
-def _mask(annotation: "Annotation", photo: "AnnotatedPhoto") -> dict[str, str]:
-    """Run lengths of a box, row by row, first of pixels outside the mask."""
-    import numpy as np
-    from pycocotools import mask as coco_mask
-
-    encoded = annotation.run_lengths(photo.height, photo.width)
-    left, top, width, height = coco_mask.toBbox(encoded).astype(int).tolist()
-    pixels = coco_mask.decode(encoded)[top : top + height, left : left + width].ravel()
-    changes = np.flatnonzero(np.diff(pixels, prepend=0))
-    runs = np.diff(changes, prepend=0, append=pixels.size).tolist()
-    place = {"left": left, "top": top, "width": width, "height": height}
-    return {"rle": ", ".join(map(str, runs)), **{name: str(value) for name, value in place.items()}}
-
-
-def merge_cvat(paths: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
-    """Writes the annotations of many photos as one file, with one photo at a time in memory.
-
-    Args:
-        paths (`Iterable[Path]`): Files as [`to_cvat`] returns them.
-        names (`Sequence[str]`): What the classes are called, the same in all of them.
-        file (`TextIO`): What to write to.
-    """
+def merge_cvat(pieces: Iterable[Path], names: Sequence[str], file: TextIO) -> None:
+    """Joins files of what [`to_cvat`] returns; see [`AnnotationFormat.merge`]."""
     file.write(_head(names))
-    for number, path in enumerate(paths):
+    for number, path in enumerate(pieces):
         (image,) = ElementTree.fromstring(path.read_bytes()).iter("image")
         image.set("id", str(number))
         file.write(ElementTree.tostring(image, encoding="unicode").strip() + "\n")
@@ -101,4 +65,18 @@ def _head(names: Sequence[str]) -> str:
     return f"{start}<meta><task>{described}</task></meta>\n"
 
 
-__all__ = ["Cvat", "merge_cvat", "to_cvat"]
+class Cvat(AnnotationFormat):
+    """CVAT's XML."""
+
+    name = "cvat"
+    title = "CVAT"
+    help = "CVAT's XML 1.1 for images"
+    ending = ".cvat.xml"
+    default_output = "annotations.xml"
+    holds = frozenset({("polygons", "part"), ("rle", "part"), ("rle", "class")})
+    folder_file = "annotations.xml"
+    merge = staticmethod(merge_cvat)
+
+    def text(self, photo: "AnnotatedPhoto", address: str) -> str:
+        """See [`AnnotationFormat.text`]."""
+        return to_cvat(photo)

@@ -2,7 +2,7 @@
 """What a format is: how its results are called, where they lie, and how they are written."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
@@ -21,24 +21,23 @@ if TYPE_CHECKING:
 
 # Of a folder of results: what is known of each photo lies here, so that an interrupted run goes on.
 PIECES = ".catseg"
+# Takes the next frame of a video: its number from 0, the [`Frame`], its segmentation, or that of one shortly before,
+# and whether it is its own.
+AddFrame = Callable[[int, Any, "Segmentation", bool], None]
+# Takes the next rows of a large label map: the number of the first, and class ids, -1 for none.
+AddRows = Callable[[int, "np.ndarray"], None]
 
 
 class Output:
-    """Results of one kind: how they are called and where they lie.
+    """Results of one kind: how they are called and where they lie."""
 
-    Attributes:
-        name (`str`): What `--format` calls it.
-        ending (`str`): What follows a photo's own name in a folder of results.
-        default_output (`str`): Of a single photo, in the current folder.
-        contents (`str`, *optional*): Of results that are a folder, what it holds.
-        keeps_endings (`bool`): Whether results of photos that differ only in their endings can keep these.
-    """
-
-    name: ClassVar[str]
-    ending: ClassVar[str]
-    default_output: ClassVar[str]
-    contents: ClassVar[str | None] = None
-    keeps_endings: ClassVar[bool] = True
+    name: ClassVar[str]  # what `--format` calls it
+    ending: ClassVar[str]  # what follows a photo's own name in a folder of results
+    default_output: ClassVar[str]  # of a single photo, in the current folder
+    contents: ClassVar[str | None] = None  # of results that are a folder, what it holds
+    keeps_endings: ClassVar[bool] = True  # whether results of photos that differ only in their endings can keep these
+    output_endings: ClassVar[tuple[str, ...]] = ()  # that a file can have; any, where there are none
+    output_reason: ClassVar[str]  # why only these
 
     def check_output(self, output: Path) -> None:
         """Refuses, with a `ValueError`, a place that `--output` names for a single photo and that cannot be written."""
@@ -47,6 +46,8 @@ class Output:
                 raise ValueError(f"--output {output} is a file: {self.contents} go into a folder.")
         elif output.is_dir():
             raise ValueError(f"--output {output} is a folder: name a file in it, such as {output / 'overlay.png'}.")
+        if self.output_endings and output.suffix.lower() not in self.output_endings:
+            raise ValueError(f"--output {output} must end in {', '.join(self.output_endings)}: {self.output_reason}.")
 
     def target(self, folder: Path, stem: Path) -> Path:
         """Where the results of one of several photos lie, of which `stem` is the path without its ending."""
@@ -65,30 +66,11 @@ class Output:
         return path
 
 
-class FrameResults:
-    """What takes the frames of a video one after the other."""
-
-    # A writer that wants the sound of the video between the frames.
-    sound: Any = None
-
-    def add(self, number: int, frame: Any, result: "Segmentation", is_segmented: bool) -> None:
-        """Takes a frame by its number from 0, with its segmentation, or with that of one shortly before."""
-        raise NotImplementedError
-
-
 class VideoOutput(Output):
     """Results of videos in one format."""
 
-    def open(self, path: Path, reader: Any, labels: Sequence[str | list[str]]) -> AbstractContextManager[FrameResults]:
-        """Begins the results of a video; they are complete at the end of the context."""
-        raise NotImplementedError
-
-
-class StripResults:
-    """What takes the rows of a large label map from top to bottom."""
-
-    def add(self, top: int, class_ids: "np.ndarray") -> None:
-        """Takes rows, the first of which has the number `top`; class -1 is none."""
+    def open(self, path: Path, reader: Any, labels: Sequence[str | list[str]]) -> AbstractContextManager[AddFrame]:
+        """Begins the results of the video of a [`VideoReader`]; they are complete at the end of the context."""
         raise NotImplementedError
 
 
@@ -99,7 +81,7 @@ class LargeImageOutput(Output):
 
     def open(
         self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str
-    ) -> AbstractContextManager[StripResults]:
+    ) -> AbstractContextManager[AddRows]:
         """Begins the results of an image ([`ImageSource`]); they are complete at the end of the context."""
         raise NotImplementedError
 
@@ -163,12 +145,16 @@ class AnnotationFormat(Format):
     Attributes:
         holds (`frozenset[tuple[str, str]]`): The combinations of `shapes` and `each` that it can hold.
         folder_file (`str`, *optional*): The file of all photos of a folder.
+        subfolder (`str`): Of the files of the photos, in a folder of results.
+        photo_ending (`str`, *optional*): Of these files, where it is not `ending`.
         records_classes (`bool`): Whether a folder of results is of one list of classes.
         own_options (`tuple[str, ...]`): Options of [`AnnotationOptions`] that only formats that name them have.
     """
 
     holds: ClassVar[frozenset[tuple[str, str]]]
     folder_file: ClassVar[str | None] = None
+    subfolder: ClassVar[str] = ""
+    photo_ending: ClassVar[str | None] = None
     records_classes: ClassVar[bool] = True
     own_options: ClassVar[tuple[str, ...]] = ()
 
@@ -182,11 +168,16 @@ class AnnotationFormat(Format):
 
     def place(self, folder: Path) -> Path:
         """The folder, in the `folder` of results, that has a file for each photo."""
-        return folder if self.folder_file is None else folder / PIECES / self.name
+        return folder / self.subfolder if self.folder_file is None else folder / PIECES / self.name
 
     def target(self, folder: Path, stem: Path) -> Path:
         """See [`Output.target`]."""
-        return self.place(folder) / f"{stem}{self.ending if self.folder_file is None else '.piece'}"
+        ending = (self.photo_ending or self.ending) if self.folder_file is None else ".piece"
+        return self.place(folder) / f"{stem}{ending}"
+
+    def single_target(self, output: Path, stem: Path) -> Path:
+        """See [`Output.single_target`]."""
+        return output if self.contents is None else self.target(output, stem)
 
     def folder_files(self, folder: Path) -> list[Path]:
         """See [`Output.folder_files`]."""
@@ -196,10 +187,6 @@ class AnnotationFormat(Format):
         """See [`Output.shown_target`]."""
         folder = next((parent.parent for parent in path.parents if parent.name == PIECES), None)
         return path if folder is None or self.folder_file is None else folder / self.folder_file
-
-    def home(self, path: Path) -> Path:
-        """What files that describe the classes of a single photo, whose target is `path`, lie beside or in."""
-        return path
 
     def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
         """Where a tool finds a photo, by `name` in the command, `file_name` in its folder, `target`, or `image_url`."""
@@ -214,7 +201,7 @@ class AnnotationFormat(Format):
         raise NotImplementedError
 
     def class_files(self, path: Path, names: Sequence[str], shapes: str) -> dict[Path, str]:
-        """Files that describe classes called `names` for `shapes`, by their paths; see `home` for `path`."""
+        """Files beside or in `path`, by their paths, that describe classes called `names` for `shapes`."""
         return {}
 
     def files(self, photo: "AnnotatedPhoto", address: str) -> dict[Path, str]:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .format import AnnotationFormat, LargeImageOutput, StripResults, json_line
-from .label_map import TiffRows
+from .format import AddRows, AnnotationFormat, LargeImageOutput, json_line
+from .label_map import LargeLabelMap
 
 
 if TYPE_CHECKING:
@@ -24,16 +24,14 @@ class LargeGeoJson(LargeImageOutput):
     needs_rasterio = True
 
     @contextmanager
-    def open(
-        self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str
-    ) -> Iterator[StripResults]:
+    def open(self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str) -> Iterator[AddRows]:
         """See [`LargeImageOutput.open`]; outlines are made of a label map, which is a temporary file."""
         from catseg_hf.large_images import write_geojson
 
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=path.parent) as folder:
             label_map = Path(folder, "labels.tif")
-            with TiffRows(label_map, source, labels) as rows:
-                yield rows
+            with LargeLabelMap().open(label_map, source, labels, image_name) as add_rows:
+                yield add_rows
             write_geojson(label_map, path, image_name)
 
 
@@ -56,15 +54,9 @@ class GeoJson(AnnotationFormat):
 
 
 def to_geojson(photo: "AnnotatedPhoto") -> dict[str, Any]:
-    """The annotations of a photo as GeoJSON.
+    """A `FeatureCollection` with a polygon for each part, with its holes, or a multipolygon for each class.
 
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-
-    Returns:
-        `dict`: A `FeatureCollection` with a polygon for each part, with its holes, or a multipolygon for each class. x
-        runs to the right and y down, in pixels. Properties are `image`, `class_id`, `label`, `area` and, where
-        there are scores, `score`.
+    x runs to the right and y down, in pixels.
     """
     import shapely
 
@@ -83,6 +75,3 @@ def to_geojson(photo: "AnnotatedPhoto") -> dict[str, Any]:
         geometry = shapely.geometry.mapping(shapely.orient_polygons(shape))
         features.append({"type": "Feature", "properties": properties, "geometry": geometry})
     return {"type": "FeatureCollection", "features": features}
-
-
-__all__ = ["GeoJson", "to_geojson"]

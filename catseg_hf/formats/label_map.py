@@ -8,13 +8,25 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .format import Format, FrameResults, LargeImageOutput, StripResults, VideoOutput
+from .format import AddFrame, AddRows, Format, LargeImageOutput, VideoOutput
 
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from catseg_hf.segmenting.segmentation import Segmentation
+
+WHY_ENDING = "other formats change class ids"
+
+
+def save_label_map(result: "Segmentation", file: Path | BinaryIO) -> None:
+    """Saves class ids as a PNG; see [`LabelMap`]."""
+    import numpy as np
+    from PIL import Image, PngImagePlugin
+
+    kind = np.uint8 if len(result.labels) <= 255 else np.uint16
+    ids = np.where(result.class_ids < 0, np.iinfo(kind).max, result.class_ids).astype(kind)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
+    Image.fromarray(ids).save(file, format="PNG", pnginfo=text)
 
 
 class VideoLabelMaps(VideoOutput):
@@ -29,34 +41,20 @@ class VideoLabelMaps(VideoOutput):
     contents = "label maps of frames"
 
     @contextmanager
-    def open(self, path: Path, reader: Any, labels: Sequence[str | list[str]]) -> Iterator["FrameLabelMaps"]:
+    def open(self, path: Path, reader: Any, labels: Sequence[str | list[str]]) -> Iterator[AddFrame]:
         """See [`VideoOutput.open`]."""
+        content: dict[str, Any] = {"labels": [], "frames": []}
+
+        def add(number: int, frame: Any, result: "Segmentation", is_segmented: bool) -> None:
+            if is_segmented:
+                name = f"{number:06}.png"
+                save_label_map(result, path / name)
+                content["labels"] = result.names
+                content["frames"].append({"file": name, "frame": number, "seconds": round(frame.seconds, 6)})
+
         path.mkdir()
-        maps = FrameLabelMaps(path)
-        yield maps
-        content = json.dumps({"labels": maps.names, "frames": maps.frames}, ensure_ascii=False, indent=1)
-        (path / "frames.json").write_text(content + "\n", encoding="utf-8")
-
-
-class FrameLabelMaps(FrameResults):
-    """Writes label maps of frames.
-
-    Args:
-        folder (`Path`): Where to.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.names: list[str] = []
-        self.frames: list[dict[str, Any]] = []
-
-    def add(self, number: int, frame: Any, result: "Segmentation", is_segmented: bool) -> None:
-        """See [`FrameResults.add`]."""
-        if is_segmented:
-            name = f"{number:06}.png"
-            save_label_map(result, self.folder / name)
-            self.names = result.names
-            self.frames.append({"file": name, "frame": number, "seconds": round(frame.seconds, 6)})
+        yield add
+        (path / "frames.json").write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 class LargeLabelMap(LargeImageOutput):
@@ -65,43 +63,16 @@ class LargeLabelMap(LargeImageOutput):
     name = "label-map"
     ending = ".labels.tif"
     default_output = "label-map.tif"
+    output_endings, output_reason = (".tif",), WHY_ENDING
     needs_rasterio = True
 
-    def check_output(self, output: Path) -> None:
-        """See [`Output.check_output`]."""
-        super().check_output(output)
-        _check_ending(output, ".tif")
-
     @contextmanager
-    def open(self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str) -> Iterator["TiffRows"]:
+    def open(self, path: Path, source: Any, labels: Sequence[str | list[str]], image_name: str) -> Iterator[AddRows]:
         """See [`LargeImageOutput.open`]."""
-        with TiffRows(path, source, labels) as rows:
-            yield rows
-
-
-class TiffRows(StripResults):
-    """Writes the rows of a label map. Use it in a `with` block.
-
-    Args:
-        path (`Path`): Where to.
-        source ([`ImageSource`]): The image.
-        labels (`Sequence[str | list[str]]`): The classes.
-    """
-
-    def __init__(self, path: Path, source: Any, labels: Sequence[str | list[str]]) -> None:
         from catseg_hf.large_images import LabelMapWriter
 
-        self.writer = LabelMapWriter(path, source.height, source.width, labels, source.georeference)
-
-    def __enter__(self) -> "TiffRows":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.writer.__exit__(*error)
-
-    def add(self, top: int, class_ids: "np.ndarray") -> None:
-        """See [`StripResults.add`]."""
-        self.writer.write(class_ids)
+        with LabelMapWriter(path, source.height, source.width, labels, source.georeference) as writer:
+            yield lambda top, class_ids: writer.write(class_ids)
 
 
 class LabelMap(Format):
@@ -115,46 +86,14 @@ class LabelMap(Format):
     help = "a PNG of class numbers, 255 for none"
     ending = ".labels.png"
     default_output = "label-map.png"
+    output_endings, output_reason = (".png",), WHY_ENDING
     media_type = "image/png"
     video = VideoLabelMaps()
     large_image = LargeLabelMap()
-
-    def check_output(self, output: Path) -> None:
-        """See [`Output.check_output`]."""
-        super().check_output(output)
-        _check_ending(output, ".png")
-
-    def save(self, result: "Segmentation", path: Path) -> None:
-        """See [`Format.save`]."""
-        save_label_map(result, path)
+    save = staticmethod(save_label_map)
 
     def answer(self, result: "Segmentation", model: str) -> bytes:
         """See [`Format.answer`]."""
         file = BytesIO()
         save_label_map(result, file)
         return file.getvalue()
-
-
-def save_label_map(result: "Segmentation", file: Path | BinaryIO) -> None:
-    """Saves class ids as a PNG; see [`LabelMap`].
-
-    Args:
-        result ([`Segmentation`]): The photo.
-        file (`Path` or `BinaryIO`): Where to.
-    """
-    import numpy as np
-    from PIL import Image, PngImagePlugin
-
-    kind = np.uint8 if len(result.labels) <= 255 else np.uint16
-    ids = np.where(result.class_ids < 0, np.iinfo(kind).max, result.class_ids).astype(kind)
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("labels", json.dumps(result.names, ensure_ascii=False))
-    Image.fromarray(ids).save(file, format="PNG", pnginfo=text)
-
-
-def _check_ending(output: Path, ending: str) -> None:
-    if output.suffix.lower() != ending:
-        raise ValueError(f"--output {output} must end in {ending}: other formats change class ids.")
-
-
-__all__ = ["LabelMap", "TiffRows", "save_label_map"]

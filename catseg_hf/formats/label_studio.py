@@ -27,17 +27,11 @@ WORD_BITS, LENGTH_BITS = 8, (3, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ResultTags:
-    """What the regions of a labelling interface are called, and belong to.
+    """What the regions of a labelling interface are called, and belong to."""
 
-    Args:
-        from_name (`str`, *optional*, defaults to `"label"`): Name of the tag with the labels.
-        to_name (`str`, *optional*, defaults to `"image"`): Name of the tag with the image.
-        names (`Sequence[str]`, *optional*): The labels in class-id order; by default what the classes are called.
-    """
-
-    from_name: str = "label"
-    to_name: str = "image"
-    names: Sequence[str] | None = None
+    from_name: str = "label"  # name of the tag with the labels
+    to_name: str = "image"  # name of the tag with the image
+    names: Sequence[str] | None = None  # the labels in class-id order; by default what the classes are called
 
 
 class LabelStudio(AnnotationFormat):
@@ -80,30 +74,14 @@ class LabelStudio(AnnotationFormat):
 
 
 def to_label_studio(photo: "AnnotatedPhoto", image: str) -> list[dict[str, Any]]:
-    """The annotations of a photo as a task with a prediction.
-
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-        image (`str`): Where Label Studio finds the photo: a URL.
-
-    Returns:
-        `list[dict]`: The only task, for projects with the interface of [`label_studio_config`].
-    """
+    """A task with a prediction, for projects with the interface of [`label_studio_config`]; `image` is a URL."""
     prediction: dict[str, Any] = {"model_version": "catseg-hf", "result": to_results(photo)}
     return [{"data": {"image": image}, "predictions": [prediction]}]
 
 
 def to_results(photo: "AnnotatedPhoto", tags: ResultTags | None = None) -> list[dict[str, Any]]:
-    """The annotations of a photo as regions of a prediction.
-
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-        tags ([`ResultTags`], *optional*): Of the labelling interface; by default of that of [`label_studio_config`].
-
-    Returns:
-        `list[dict]`
-    """
-    tags = ResultTags() if tags is None else tags
+    """Regions of a prediction, for an interface with these tags; by default that of [`label_studio_config`]."""
+    tags = tags or ResultTags()
     names = photo.names if tags.names is None else tags.names
     results: list[dict[str, Any]] = []
     for annotation in photo.annotations:
@@ -124,31 +102,25 @@ def to_results(photo: "AnnotatedPhoto", tags: ResultTags | None = None) -> list[
 
 def _values(annotation: "Annotation", photo: "AnnotatedPhoto", name: str) -> list[dict[str, Any]]:
     import numpy as np
-    from pycocotools import mask as coco_mask
 
     labels = {TAGS[photo.options.shapes][1]: [name]}
     if photo.options.shapes == "rle":
-        mask = coco_mask.decode(annotation.run_lengths(photo.height, photo.width))
+        mask = annotation.mask(photo.height, photo.width)
         return [{"format": "rle", "rle": brush_run_lengths(mask), **labels}]
     scale = np.array([100 / photo.width, 100 / photo.height])
     return [{"points": (ring * scale).round(6).tolist(), "closed": True, **labels} for ring in annotation.rings()]
 
 
 def brush_run_lengths(mask: "np.ndarray") -> list[int]:
-    """A mask as Label Studio's brush stores it: run lengths of the four channels of a picture, packed into bits.
+    """A mask of shape `(height, width)` as bytes of Label Studio's brush.
 
-    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack.
-
-    Args:
-        mask (`np.ndarray` of shape `(height, width)`): 0 or 1 for each pixel.
-
-    Returns:
-        `list[int]`: Bytes.
+    These are run lengths of the four channels of a picture, packed into bits as
+    https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack does it.
     """
     import numpy as np
 
     pixels = mask.ravel()
-    starts = np.flatnonzero(np.diff(pixels, prepend=1 - pixels[:1]))
+    starts = np.flatnonzero(np.diff(pixels, prepend=~pixels[:1]))
     lengths = np.diff(starts, append=pixels.size) * 4
     head = f"{pixels.size * 4:032b}{WORD_BITS - 1:05b}" + "".join(f"{bits - 1:04b}" for bits in LENGTH_BITS)
     parts = [head]
@@ -165,15 +137,7 @@ def brush_run_lengths(mask: "np.ndarray") -> list[int]:
 
 
 def label_studio_config(names: Sequence[str], shapes: str) -> str:
-    """The labelling interface that the tasks are made for.
-
-    Args:
-        names (`Sequence[str]`): What the classes are called.
-        shapes (`str`): `"polygons"` or `"rle"`.
-
-    Returns:
-        `str`: XML, for "Labeling Interface" in the settings of a project.
-    """
+    """The labelling interface of such tasks: XML, for "Labeling Interface" in the settings of a project."""
     from catseg_hf.pictures import label_colors
 
     tag = TAGS[shapes][0]
@@ -185,18 +149,10 @@ def label_studio_config(names: Sequence[str], shapes: str) -> str:
     return "\n".join(["<View>", *lines, f"  </{tag}>", "</View>", ""])
 
 
-def merge_label_studio(paths: Iterable[Path], file: TextIO) -> None:
-    """Writes the tasks of many photos as one file, with one photo at a time in memory.
-
-    Args:
-        paths (`Iterable[Path]`): Files of single photos, as JSON of what [`to_label_studio`] returns.
-        file (`TextIO`): What to write to.
-    """
+def merge_label_studio(pieces: Iterable[Path], file: TextIO) -> None:
+    """Joins files of what [`to_label_studio`] returns; see [`AnnotationFormat.merge`]."""
     file.write("[")
-    for number, path in enumerate(paths):
+    for number, path in enumerate(pieces):
         (task,) = json.loads(path.read_text(encoding="utf-8"))
         file.write(f"{',' if number else ''}\n{json.dumps(task, ensure_ascii=False)}")
     file.write("\n]\n")
-
-
-__all__ = ["LabelStudio", "ResultTags", "label_studio_config", "merge_label_studio", "to_label_studio", "to_results"]

@@ -25,13 +25,10 @@ class LabelMe(AnnotationFormat):
     title = "LabelMe"
     help = "a JSON file for each photo"
     ending = ".labelme.json"
+    photo_ending = ".json"  # the program looks for files with the names of the photos
     default_output = "labelme.json"
     holds = frozenset({("polygons", "part"), ("rle", "part"), ("rle", "class")})
     records_classes = False
-
-    def target(self, folder: Path, stem: Path) -> Path:
-        """See [`Output.target`]; the program looks for files with the names of the photos."""
-        return folder / f"{stem}.json"
 
     def address(self, name: str, file_name: str, target: Path, image_url: str | None) -> str:
         """The path of the photo from its file; see [`AnnotationFormat.address`]."""
@@ -45,21 +42,15 @@ class LabelMe(AnnotationFormat):
 
 
 def to_labelme(photo: "AnnotatedPhoto", image: str | None = None) -> dict[str, Any]:
-    """The annotations of a photo in LabelMe's format.
+    """Polygons or masks, for a photo with the path `image` from the file; by default its name.
 
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-        image (`str`, *optional*): Path of the photo from the file; by default its name.
-
-    Returns:
-        `dict`: Polygons, whose corners are the pixels at the border of each part, since LabelMe draws the pixels of an
-        outline too; holes are joined to it by cuts. Of run lengths masks.
+    The corners of polygons are the pixels at the border of each part, since LabelMe draws the pixels of an outline too;
+    holes are joined to it by cuts.
     """
-    shapes = [shape for annotation in photo.annotations for shape in _shapes(annotation, photo)]
     return {
         "version": VERSION,
         "flags": {},
-        "shapes": shapes,
+        "shapes": [shape for annotation in photo.annotations for shape in _shapes(annotation, photo)],
         "imagePath": photo.file_name if image is None else image,
         "imageData": None,
         "imageHeight": photo.height,
@@ -69,31 +60,17 @@ def to_labelme(photo: "AnnotatedPhoto", image: str | None = None) -> dict[str, A
 
 def _shapes(annotation: "Annotation", photo: "AnnotatedPhoto") -> list[dict[str, Any]]:
     common = {"label": photo.names[annotation.class_id], "group_id": None, "description": "", "flags": {}}
-    if photo.options.shapes == "rle":
-        return [{**common, "shape_type": "mask", **_mask(annotation, photo)}]
-    import numpy as np
-
-    from .rings import border_pixels
-
-    size = np.array([photo.width, photo.height])
-    return [
-        {**common, "points": border_pixels(polygon, size).tolist(), "shape_type": "polygon", "mask": None}
-        for polygon in annotation.polygons
-    ]
-
-
-def _mask(annotation: "Annotation", photo: "AnnotatedPhoto") -> dict[str, Any]:
-    """The box of a mask, whose last pixels are inside, and a PNG of what is in it."""
+    if photo.options.shapes == "polygons":
+        rings = annotation.border_pixels(photo)
+        return [{**common, "points": ring.tolist(), "shape_type": "polygon", "mask": None} for ring in rings]
     from PIL import Image
-    from pycocotools import mask as coco_mask
 
-    encoded = annotation.run_lengths(photo.height, photo.width)
-    left, top, width, height = coco_mask.toBbox(encoded).astype(int).tolist()
-    pixels = coco_mask.decode(encoded)[top : top + height, left : left + width]
+    left, top, pixels = annotation.cut_out(photo)
+    if not pixels.size:  # simplified, it covers the centre of no pixel
+        return []
+    height, width = pixels.shape
+    points = [[left, top], [left + width - 1, top + height - 1]]  # the last pixels are inside
     file = BytesIO()
-    Image.fromarray(pixels.astype(bool)).save(file, format="PNG")
-    points = [[left, top], [left + width - 1, top + height - 1]]
-    return {"points": points, "mask": base64.b64encode(file.getvalue()).decode("ascii")}
-
-
-__all__ = ["LabelMe", "to_labelme"]
+    Image.fromarray(pixels).save(file, format="PNG")
+    mask = base64.b64encode(file.getvalue()).decode("ascii")
+    return [{**common, "shape_type": "mask", "points": points, "mask": mask}]

@@ -24,7 +24,14 @@ class Masks(Format):
 
     def write(self, result: "Segmentation", path: Path) -> None:
         """See [`Format.write`]; masks of an earlier run are replaced, a folder with anything else is refused."""
-        _clear(path)
+        if path.exists():
+            earlier = list(path.iterdir())
+            strange = next((each.name for each in earlier if not re.fullmatch(r"\d+_.*\.png", each.name)), None)
+            if strange is not None:
+                raise ValueError(f"{path} is for masks, but holds {strange!r}: name another --output.")
+            for each in earlier:
+                each.unlink()
+            path.rmdir()
         super().write(result, path)
 
     def save(self, result: "Segmentation", path: Path) -> None:
@@ -33,18 +40,3 @@ class Masks(Format):
         for segment in result.segments():
             name = re.sub(r"[^\w \-]", "_", segment["label"])[:60].strip()
             result.mask(segment["id"]).save(path / f"{segment['id']}_{name}.png")
-
-
-def _clear(folder: Path) -> None:
-    if not folder.exists():
-        return
-    paths = list(folder.iterdir())
-    strange = next((path.name for path in paths if not re.fullmatch(r"\d+_.*\.png", path.name)), None)
-    if strange is not None:
-        raise ValueError(f"{folder} is for masks, but holds {strange!r}: name another --output.")
-    for path in paths:
-        path.unlink()
-    folder.rmdir()
-
-
-__all__ = ["Masks"]

@@ -31,6 +31,14 @@ class AnnotationOptions(OptionGroup):
 
     Raises:
         ValueError: If a value is none of these.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.formats import AnnotationOptions
+
+    >>> options = AnnotationOptions(min_area=100, simplify=1.5)
+    ```
     """
 
     panel: ClassVar[str] = "Annotations"
@@ -56,6 +64,3 @@ class AnnotationOptions(OptionGroup):
         for name, allowed in (("shapes", ("polygons", "rle")), ("each", ("part", "class"))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
-
-
-__all__ = ["AnnotationOptions"]

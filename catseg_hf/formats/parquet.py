@@ -4,6 +4,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .coco_results import coco_results
 from .format import Format
 
 
@@ -26,16 +27,13 @@ class Parquet(Format):
     is_data_set = True
 
     def row(self, result: "Segmentation") -> dict[str, Any]:
-        """See [`Format.row`]."""
-        from .parquet_rows import result_row
-
-        return result_row(result)
+        """See [`Format.row`]; it is of the schema of [`ParquetRows`]."""
+        annotations = [{name: entry[name] for name in entry if name != "image_id"} for entry in coco_results(result)]
+        height, width = result.class_ids.shape
+        return {"image_id": result.name, "height": height, "width": width, "annotations": annotations}
 
     def data_set(self, folder: Path, description: dict[str, Any], goes_on: bool) -> "ParquetRows":
         """See [`Format.data_set`]."""
         from .parquet_rows import ParquetRows
 
         return ParquetRows(folder, description, goes_on)
-
-
-__all__ = ["Parquet"]

@@ -5,19 +5,12 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catseg_hf.atomic_files import written_whole
-
-from .coco_results import coco_results
-
-
-if TYPE_CHECKING:
-    from catseg_hf.segmenting.segmentation import Segmentation
 
 
 # Names and meanings of COCO's result format.
@@ -44,33 +37,12 @@ FILE_ROWS, FILE_BYTES, FILE_SECONDS = 10_000, 64 * 2**20, 60.0
 METADATA = b"catseg"
 
 
-def result_row(result: "Segmentation") -> dict[str, Any]:
-    """A photo as a row of [`SCHEMA`].
-
-    Args:
-        result ([`Segmentation`]): The photo, with scores.
-
-    Returns:
-        `dict`: `image_id` (the photo's name), `height`, `width`, and `annotations`, as [`coco_results`] has them.
-    """
-    annotations = [{name: entry[name] for name in entry if name != "image_id"} for entry in coco_results(result)]
-    height, width = result.class_ids.shape
-    return {"image_id": result.name, "height": height, "width": width, "annotations": annotations}
-
-
 class ParquetRows:
     """A folder of files `part-00000.parquet`, to which rows are added.
 
-    As a context, it writes at its end what waits, after an error too.
-
-    Args:
-        folder (`Path`): The folder.
-        description (`dict`):
-            What the rows were made with, kept in the schema of each file: labels, model and so on.
-        goes_on (`bool`): Whether files of earlier runs stay, and their photos are finished.
-
-    Raises:
-        ValueError: If there are such files, and `goes_on` is not set or they were made with something else.
+    As a context, it writes at its end what waits, after an error too. `description` says what the rows were made with
+    (labels, model and so on), and is kept in the schema of each file. If `goes_on`, files of earlier runs stay, and
+    their photos are finished; otherwise, or if they were made with something else, they are a `ValueError`.
     """
 
     def __init__(self, folder: Path, description: dict[str, Any], goes_on: bool) -> None:
@@ -92,14 +64,7 @@ class ParquetRows:
         self._since = 0.0
 
     def add(self, rows: pa.Table) -> None:
-        """Adds rows, and writes a file when enough wait.
-
-        Args:
-            rows (`pa.Table`): Rows of [`SCHEMA`].
-
-        Raises:
-            OSError: If a file cannot be written; those before are whole.
-        """
+        """Adds rows of [`SCHEMA`], and writes a file when enough wait; if that fails, those before are whole."""
         if not rows.num_rows:
             return
         if not self._waiting:
@@ -121,11 +86,7 @@ class ParquetRows:
         self._waiting = []
 
     def earlier_ids(self) -> Iterator[str]:
-        """The photos that have a row of an earlier run.
-
-        Returns:
-            An iterator over their `image_id`.
-        """
+        """The `image_id` of the photos that have a row of an earlier run."""
         for part in self._earlier_parts:
             with pq.ParquetFile(part) as file:
                 for batch in file.iter_batches(columns=["image_id"]):
@@ -134,10 +95,5 @@ class ParquetRows:
     def __enter__(self) -> "ParquetRows":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.write()
-
-
-__all__ = ["SCHEMA", "ParquetRows", "result_row"]

@@ -36,6 +36,18 @@ class ResultFiles:
     Raises:
         ValueError: If an option has no effect on the formats, or a format cannot hold what they ask for.
         ImportError: If a format of annotations is among them, and the libraries for these are not installed.
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+
+    >>> from catseg_hf import TINY, Segmenter
+    >>> from catseg_hf.formats import ResultFiles, find_format
+
+    >>> segmenter = Segmenter.from_pretrained(TINY, labels=["something red", "ground"], device="cpu")
+    >>> files = ResultFiles([find_format("label-map")], folder=Path("results"))
+    ```
     """
 
     def __init__(
@@ -48,21 +60,30 @@ class ResultFiles:
         self.formats, self.options = formats, options or AnnotationOptions()
         self.folder, self.goes_on = folder, goes_on
         self.annotations = [format for format in formats if isinstance(format, AnnotationFormat)]
-        check_annotation_options(formats, self.options)
+        self._check_options()
         if self.annotations:
             from . import shapes  # noqa: F401, so that its absence is told before anything is segmented
         self._has_begun, self._lock = False, Lock()
 
+    def _check_options(self) -> None:
+        """Refuses options without effect on any format, and those that a format cannot hold."""
+        given = self.options.given()
+        for name in given:
+            owners = [format for format in FORMATS if name in getattr(format, "own_options", ())]
+            if owners and not any(format in self.formats for format in owners):
+                flag = "--" + name.replace("_", "-")
+                raise ValueError(f"{flag} is for --format {' or '.join(each.name for each in owners)}: give that too.")
+        if given and not self.annotations:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            listed = ", ".join(format.name for format in self.formats)
+            raise ValueError(f"{flags}: without effect on {listed}; give a --format of annotations too.")
+        for format in self.annotations:
+            format.check_options(self.options)
+
     def write(self, result: "Segmentation", targets: Mapping[Output, Path]) -> None:
-        """Writes the results of a photo.
+        """Writes the results of a photo, `result`, to their `targets`, by format.
 
-        Args:
-            result ([`Segmentation`]): The photo.
-            targets (`Mapping[Output, Path]`): Where they go, by format.
-
-        Raises:
-            OSError: If one cannot be written; then nothing of it is left behind, and those before are whole.
-            ValueError: If the folder holds annotations of other classes.
+        If one cannot be written, nothing of it is left behind, and those before are whole.
         """
         if self.annotations:
             self._write_annotations(result, targets)
@@ -79,20 +100,16 @@ class ResultFiles:
         photo = result.annotate(self.options, file_name)
         for format in self.annotations:
             path = targets[format]
-            address = format.address(result.name, file_name, path, self.options.image_url)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_text(path, format.text(photo, address))
+            texts = {path: format.text(photo, format.address(result.name, file_name, path, self.options.image_url))}
             if self.folder is None:
-                _write_texts(format.class_files(format.home(path), photo.names, self.options.shapes))
+                home = path if format.contents is None else path.parent.parent
+                texts |= format.class_files(home, photo.names, self.options.shapes)
+            _write_texts(texts)
 
     def begin(self, names: Sequence[str]) -> None:
-        """Records classes and shapes; what was recorded before must be the same. The first photo does it otherwise.
+        """Records the shapes, and `names` of the classes, which the first photo does otherwise.
 
-        Args:
-            names (`Sequence[str]`): What the classes are called.
-
-        Raises:
-            ValueError: If the folder holds annotations of other classes.
+        What was recorded before must be the same: a `ValueError` says what the folder holds.
         """
         content = {"labels": list(names), "shapes": self.options.shapes}
         records = {format: self._record(format) for format in self.annotations if format.records_classes}
@@ -110,16 +127,11 @@ class ResultFiles:
         for format, record in records.items():
             for piece in _pieces(format.place(self.folder)) if format in others else ():
                 piece.unlink()
-            record.parent.mkdir(parents=True, exist_ok=True)
-            _write_text(record, json.dumps(content, ensure_ascii=False))
+            _write_texts({record: json.dumps(content, ensure_ascii=False)})
         self._has_begun = True
 
     def finish(self) -> None:
-        """Writes the files of all photos together, those of earlier runs included.
-
-        Raises:
-            OSError: If one cannot be written; the one before stays.
-        """
+        """Writes the files of all photos together, those of earlier runs included, each whole or not at all."""
         for format in self.annotations if self.folder is not None else ():
             if not format.records_classes or not (record := self._record(format)).is_file():
                 continue
@@ -145,31 +157,6 @@ class ResultFiles:
         return (path.parent.relative_to(format.place(self.folder)) / own_name).as_posix()
 
 
-def check_annotation_options(formats: Sequence[Format], options: AnnotationOptions) -> None:
-    """Refuses options of annotations without effect.
-
-    Args:
-        formats (`Sequence[Format]`): All formats.
-        options ([`AnnotationOptions`]): How annotations are made.
-
-    Raises:
-        ValueError: If there are no annotations for an option, or a format cannot hold what they ask for.
-    """
-    annotations = [format for format in formats if isinstance(format, AnnotationFormat)]
-    given = options.given()
-    for name in given:
-        owners = [format for format in FORMATS if name in getattr(format, "own_options", ())]
-        if owners and not any(format in formats for format in owners):
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} is for --format {' or '.join(each.name for each in owners)}: give that too.")
-    if given and not annotations:
-        flags = ", ".join("--" + name.replace("_", "-") for name in given)
-        listed = ", ".join(format.name for format in formats)
-        raise ValueError(f"{flags}: without effect on {listed}; give a --format of annotations too.")
-    for format in annotations:
-        format.check_options(options)
-
-
 def _pieces(folder: Path) -> Iterator[Path]:
     """The files of single photos, in alphabetical order, without what a killed process left unfinished."""
     for place, subfolders, names in os.walk(folder):
@@ -180,12 +167,6 @@ def _pieces(folder: Path) -> Iterator[Path]:
 
 def _write_texts(texts: Mapping[Path, str]) -> None:
     for path, text in texts.items():
-        _write_text(path, text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with written_whole(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-
-
-__all__ = ["STDIN", "ResultFiles", "check_annotation_options"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text, encoding="utf-8")

@@ -13,22 +13,13 @@ def single_ring(polygon: shapely.Polygon) -> np.ndarray:
     """The outline of a polygon with its holes joined to it by horizontal cuts, each passed in both directions.
 
     Whether the ring is filled by the even-odd or the nonzero rule, the result is the polygon: outline and holes turn
-    in opposite directions, and the two passes of a cut cancel out.
-
-    Args:
-        polygon (`shapely.Polygon`): With or without holes.
-
-    Returns:
-        `np.ndarray` of shape `(N, 2)`: x and y of the corners; the last is not the first again.
+    in opposite directions, and the two passes of a cut cancel out. It is of shape `(N, 2)`: x and y of the corners, the
+    last of which is not the first again.
     """
-    outer, holes = _open(polygon.exterior), [_open(hole) for hole in polygon.interiors]
-    if not holes:
-        return outer
-    outer = _turned(outer, polygon.exterior.is_ccw, counterclockwise=True)
-    holes = [
-        _turned(points, hole.is_ccw, counterclockwise=False)
-        for points, hole in zip(holes, polygon.interiors, strict=True)
-    ]
+    if not polygon.interiors:
+        return _corners(polygon.exterior)
+    outer = _corners(polygon.exterior, counterclockwise=True)
+    holes = [_corners(hole, counterclockwise=False) for hole in polygon.interiors]
     # From left to right: what the cut to the left meets first is the outline, or a hole that is joined to it already.
     for hole in sorted(holes, key=lambda points: points[:, 0].min()):
         first = int(hole[:, 0].argmin())
@@ -38,12 +29,10 @@ def single_ring(polygon: shapely.Polygon) -> np.ndarray:
     return outer
 
 
-def _open(ring: shapely.LinearRing) -> np.ndarray:
-    return shapely.get_coordinates(ring)[:-1]
-
-
-def _turned(points: np.ndarray, is_ccw: bool, *, counterclockwise: bool) -> np.ndarray:
-    return points if is_ccw == counterclockwise else points[::-1]
+def _corners(ring: shapely.LinearRing, counterclockwise: bool | None = None) -> np.ndarray:
+    """Without the last, which is the first again; in that direction, or as they are."""
+    points = shapely.get_coordinates(ring)[:-1]
+    return points if counterclockwise in (None, ring.is_ccw) else points[::-1]
 
 
 def _left_of(ring: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
@@ -60,12 +49,7 @@ def _left_of(ring: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
 def border_pixels(polygon: shapely.Polygon, size: np.ndarray) -> np.ndarray:
     """The pixels that the corners of an outline lie in, for tools that draw the pixels of an outline too.
 
-    Args:
-        polygon (`shapely.Polygon`): With or without holes, which are joined to the outline by cuts.
-        size (`np.ndarray` of shape `(2,)`): Width and height of the photo.
-
-    Returns:
-        `np.ndarray` of shape `(N, 2)`: Whole numbers, at least three corners.
+    Whole numbers, of shape `(N, 2)` with at least three corners; `size` is width and height of the photo.
     """
     inner = polygon.buffer(-INWARDS, join_style="mitre", mitre_limit=2)
     # What was simplified can be thinner than a pixel.
@@ -74,6 +58,3 @@ def border_pixels(polygon: shapely.Polygon, size: np.ndarray) -> np.ndarray:
     is_new = np.any(pixels != np.roll(pixels, 1, axis=0), axis=1)
     pixels = pixels[is_new] if is_new.any() else pixels[:1]
     return pixels if len(pixels) >= 3 else np.resize(pixels, (3 if len(pixels) == 1 else 4, 2))
-
-
-__all__ = ["border_pixels", "single_ring"]

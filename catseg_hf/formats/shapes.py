@@ -17,7 +17,7 @@ except ImportError as error:
     raise ImportError('Annotations need further libraries: `pip install "catseg-hf[annotate]"`.') from error
 
 from .options import AnnotationOptions
-from .rings import single_ring
+from .rings import border_pixels, single_ring
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,11 @@ class Annotation:
 
     Coordinates are in pixels of the photo: (0, 0) is the upper left corner of the first pixel, whose centre is
     (0.5, 0.5), and x runs to the right, y down.
-
-    Args:
-        class_id (`int`): Its class.
-        polygons (`Sequence[shapely.Polygon]`): Its outlines, with holes.
-        score (`float`, *optional*): Mean score of its pixels.
     """
 
     class_id: int
-    polygons: Sequence[shapely.Polygon]
-    score: float | None = None
+    polygons: Sequence[shapely.Polygon]  # its outlines, with holes
+    score: float | None = None  # mean of its pixels
 
     @property
     def area(self) -> float:
@@ -51,48 +46,37 @@ class Annotation:
         """Each polygon as one ring of shape `(N, 2)`, not closed, with holes joined to it by cuts."""
         return [single_ring(polygon) for polygon in self.polygons]
 
+    def border_pixels(self, photo: "AnnotatedPhoto") -> list[np.ndarray]:
+        """Of each polygon the pixels at its border, of shape `(N, 2)`; see [`border_pixels`]."""
+        size = np.array([photo.width, photo.height])
+        return [border_pixels(polygon, size) for polygon in self.polygons]
+
     def mask(self, height: int, width: int) -> np.ndarray:
-        """The pixels whose centres it holds.
-
-        Args:
-            height, width (`int`): Size of the photo.
-
-        Returns:
-            `np.ndarray` of shape `(height, width)`: True or False for each pixel.
-        """
+        """The pixels whose centres it holds, in a photo of that size: True or False, of shape `(height, width)`."""
         return coco_mask.decode(self.run_lengths(height, width)).astype(bool)
 
+    def cut_out(self, photo: "AnnotatedPhoto") -> tuple[int, int, np.ndarray]:
+        """The left and the top of its pixels, and a mask as large as their box."""
+        encoded = self.run_lengths(photo.height, photo.width)
+        left, top, width, height = coco_mask.toBbox(encoded).astype(int).tolist()
+        return left, top, coco_mask.decode(encoded)[top : top + height, left : left + width].astype(bool)
+
     def run_lengths(self, height: int, width: int) -> dict[str, Any]:
-        """The pixels whose centres it holds.
-
-        Args:
-            height, width (`int`): Size of the photo.
-
-        Returns:
-            `dict`: As `pycocotools.mask` has it: `size`, and `counts` as bytes.
-        """
+        """Its mask as `pycocotools.mask` has it: `size`, and `counts` as bytes."""
         flat = [ring.ravel().tolist() for ring in self.rings()]
         return coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
 
 
 @dataclass(frozen=True)
 class AnnotatedPhoto:
-    """A photo with its annotations.
+    """A photo with its annotations."""
 
-    Args:
-        file_name (`str`): Its path, relative to the folder of the photos, with `/`.
-        height, width (`int`): Its size, upright.
-        names (`Sequence[str]`): What the classes are called, in class-id order.
-        annotations (`Sequence[Annotation]`): The largest first, so that whoever draws one over the other hides none.
-        options ([`AnnotationOptions`]): How they were made.
-    """
-
-    file_name: str
-    height: int
+    file_name: str  # relative to the folder of the photos, with `/`
+    height: int  # upright
     width: int
-    names: Sequence[str]
-    annotations: Sequence[Annotation]
-    options: AnnotationOptions
+    names: Sequence[str]  # what the classes are called, in class-id order
+    annotations: Sequence[Annotation]  # the largest first, so that whoever draws one over the other hides none
+    options: AnnotationOptions  # how they were made
 
     @property
     def stem(self) -> str:
@@ -108,24 +92,11 @@ def annotate(
     options: AnnotationOptions | None = None,
     size: tuple[int, int] | None = None,
 ) -> AnnotatedPhoto:
-    """Makes annotations of a label map.
+    """Makes annotations of a label map, of shape `(height, width)` and negative where there is no class.
 
-    Args:
-        file_name (`str`): Path of the photo, relative to the folder of the photos.
-        class_ids (`np.ndarray` of shape `(height, width)`): Class of each pixel; negative for none.
-        names (`Sequence[str]`): What the classes are called.
-        scores (`np.ndarray` of shape `(height, width)`, *optional*): Score of each pixel.
-        options ([`AnnotationOptions`], *optional*): How.
-        size (`tuple[int, int]`, *optional*):
-            Height and width of the photo, where the label map has another size; pixels of `options` are its own.
-
-    Returns:
-        [`AnnotatedPhoto`]
-
-    Raises:
-        ValueError: If the label map is no map, or has classes without a name.
+    `size` is height and width of the photo, where the map has another; pixels of `options` are those of the map.
     """
-    options = AnnotationOptions() if options is None else options
+    options = options or AnnotationOptions()
     class_ids = np.asarray(class_ids)
     if class_ids.ndim != 2 or not np.issubdtype(class_ids.dtype, np.integer):
         raise ValueError(f"`class_ids` must be integers of shape (height, width), got {class_ids.shape}.")
@@ -163,13 +134,9 @@ def annotate(
 
 
 def outlines(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The outlines of all parts of a map, along the edges of pixels.
+    """Polygons along the edges of pixels, which cover a map of the numbers of parts, and the number of each.
 
-    Args:
-        parts (`np.ndarray` of shape `(height, width)`): Number of the part of each pixel; of 0 there can be several.
-
-    Returns:
-        `tuple[np.ndarray, np.ndarray]`: Polygons that cover the map, and the part of each.
+    Of part 0 there can be several.
     """
     height, width = parts.shape
     padded = np.full((height + 2, width + 2), -1, dtype=np.int64)
@@ -192,8 +159,7 @@ def outlines(parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _straight_lines(edges: np.ndarray, across: np.ndarray) -> np.ndarray:
     """Maximal straight lines of the edges that run along rows, ended where an edge across meets them.
 
-    Returns:
-        `np.ndarray` of shape `(N, 2, 2)`: x and y of both ends.
+    Of shape `(N, 2, 2)`: x and y of both ends.
     """
     met = across.copy()
     met[1:] |= across[:-1]
@@ -209,11 +175,6 @@ def _straight_lines(edges: np.ndarray, across: np.ndarray) -> np.ndarray:
 def _finished(polygon: shapely.Polygon, options: AnnotationOptions, scale: np.ndarray) -> shapely.Polygon:
     """A polygon without the holes that the options fill, at the size of the photo."""
     if polygon.interiors:
-        holes = [] if options.fill_holes else list(polygon.interiors)
-        polygon = shapely.Polygon(
-            polygon.exterior, [hole for hole in holes if shapely.Polygon(hole).area >= options.min_area]
-        )
+        large = [hole for hole in polygon.interiors if shapely.Polygon(hole).area >= options.min_area]
+        polygon = shapely.Polygon(polygon.exterior, [] if options.fill_holes else large)
     return polygon if (scale == 1).all() else shapely.transform(polygon, lambda points: points * scale)
-
-
-__all__ = ["AnnotatedPhoto", "Annotation", "annotate", "outlines"]

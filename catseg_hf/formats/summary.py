@@ -3,10 +3,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .coco_results import run_lengths
 from .format import Format
-from .run_lengths import encode_rle
 
 
 if TYPE_CHECKING:
@@ -37,29 +37,12 @@ class Summary(Format):
         path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def answer(self, result: "Segmentation", model: str) -> bytes:
-        """See [`Format.answer`]."""
-        return json.dumps(describe(result, model), ensure_ascii=False).encode()
-
-
-def describe(result: "Segmentation", model: str) -> dict[str, Any]:
-    """The classes in a photo, in the order of the labels.
-
-    Args:
-        result ([`Segmentation`]): The photo, with scores.
-        model (`str`): What the model is called.
-
-    Returns:
-        `dict`: `width`, `height`, `model`, and `segments`, each with `label`, `score` (mean over its pixels, 0 to 1),
-        `area` in pixels, `box` (left, top, right, bottom; right and bottom are outside) and `mask`, COCO's `size` and
-        `counts`.
-    """
-    segments = []
-    for segment in result.segments():
-        mask = result.class_ids == segment["id"]
-        found = {name: segment[name] for name in ("label", "score", "area", "box")}
-        segments.append({**found, "mask": {"size": list(mask.shape), "counts": encode_rle(mask)}})
-    width, height = result.picture.size
-    return {"width": width, "height": height, "model": model, "segments": segments}
-
-
-__all__ = ["Summary", "describe"]
+        """See [`Format.answer`]; masks are as COCO has them, and boxes left, top, right and bottom."""
+        width, height = result.picture.size
+        segments = [
+            {name: segment[name] for name in ("label", "score", "area", "box")}
+            | {"mask": run_lengths(result.class_ids == segment["id"])}
+            for segment in result.segments()
+        ]
+        content = {"width": width, "height": height, "model": model, "segments": segments}
+        return json.dumps(content, ensure_ascii=False).encode()

@@ -16,14 +16,7 @@ ENCODING = {"crf": "20", "preset": "veryfast"}
 
 
 def load_av() -> ModuleType:
-    """The library that reads and writes videos.
-
-    Returns:
-        `av`, which is PyAV.
-
-    Raises:
-        ImportError: If it is not installed; the message has the line that does it.
-    """
+    """PyAV, which reads and writes videos; an `ImportError` has the line that installs it."""
     try:
         import av
     except ImportError as error:
@@ -32,14 +25,9 @@ def load_av() -> ModuleType:
 
 
 class VideoWriter:
-    """Writes a video beside one that is read: with its times, and its sound as it is. Use it in a `with` block.
+    """Writes a video beside that of a [`VideoReader`]: with its times, and its sound as it is. Use it as a context.
 
-    Args:
-        path (`Path`): The file, `.mp4`, `.mov` or `.mkv`.
-        reader ([`VideoReader`]): The video that it goes with.
-
-    Raises:
-        ValueError: If the container cannot hold the sound.
+    A `ValueError` says that the container, `.mp4`, `.mov` or `.mkv`, cannot hold the sound.
     """
 
     def __init__(self, path: Path, reader: Any) -> None:
@@ -52,6 +40,7 @@ class VideoWriter:
         if reader.has_sound:
             with self._named_sound():
                 self._sound = self._container.add_stream_from_template(reader.container.streams.audio[0])
+            reader.on_sound = self._write_sound
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -81,12 +70,7 @@ class VideoWriter:
                 f"{self._ending} cannot hold its sound ({sound}): name an --output that ends in .mkv."
             ) from error
 
-    def write_sound(self, packet: Any) -> None:
-        """Writes sound.
-
-        Args:
-            packet (`av.Packet`): Of the reader's sound.
-        """
+    def _write_sound(self, packet: Any) -> None:
         if packet.dts is None:  # the end of the stream
             return
         if self._video is None:  # nothing is written before all streams are known
@@ -96,15 +80,7 @@ class VideoWriter:
         self._container.mux(packet)
 
     def write(self, picture: Image.Image, pts: int) -> None:
-        """Writes a frame.
-
-        Args:
-            picture (`PIL.Image.Image`): RGB, all of one size of even numbers.
-            pts (`int`): Its time, as that of [`Frame`].
-
-        Raises:
-            ValueError: If the container cannot hold the sound.
-        """
+        """Writes a frame: RGB, all of one size of even numbers; its time is as that of [`Frame`]."""
         if self._video is None:
             self._start(picture)
         frame = self._av.VideoFrame.from_image(picture).reformat(
@@ -127,7 +103,4 @@ class VideoWriter:
             self._container.start_encoding()
         early, self._early_sound = self._early_sound, []
         for packet in early:
-            self.write_sound(packet)
-
-
-__all__ = ["VideoWriter", "load_av"]
+            self._write_sound(packet)

@@ -24,24 +24,9 @@ class Yolo(AnnotationFormat):
     ending = ".yolo"
     default_output = "yolo"
     contents = "labels of YOLO"
+    subfolder, photo_ending = "labels", ".txt"
     keeps_endings = False  # its tools find labels by the photo's name without its ending
     holds = frozenset({("polygons", "part")})
-
-    def place(self, folder: Path) -> Path:
-        """See [`AnnotationFormat.place`]."""
-        return folder / "labels"
-
-    def target(self, folder: Path, stem: Path) -> Path:
-        """See [`Output.target`]."""
-        return self.place(folder) / f"{stem}.txt"
-
-    def single_target(self, output: Path, stem: Path) -> Path:
-        """See [`Output.single_target`]."""
-        return self.target(output, stem)
-
-    def home(self, path: Path) -> Path:
-        """See [`AnnotationFormat.home`]."""
-        return path.parent.parent
 
     def text(self, photo: "AnnotatedPhoto", address: str) -> str:
         """See [`AnnotationFormat.text`]."""
@@ -53,43 +38,23 @@ class Yolo(AnnotationFormat):
 
 
 def to_yolo(photo: "AnnotatedPhoto") -> str:
-    """The annotations of a photo in YOLO's format.
+    """For each part a line with its class id and the corners of its outline, from 0 to 1; empty without any.
 
-    Args:
-        photo ([`AnnotatedPhoto`]): The photo.
-
-    Returns:
-        `str`: For each part a line with its class id and the corners of its outline, from 0 to 1; empty without any.
-        The corners are in pixels at the border of the part, as of the outlines that OpenCV finds, and parts are drawn
-        with those pixels. Holes are joined to the outline by cuts through the part.
+    The corners are in pixels at the border of the part, as of the outlines that OpenCV finds, and parts are drawn with
+    those pixels. Holes are joined to the outline by cuts through the part.
     """
-    import numpy as np
-
-    from .rings import border_pixels
-
-    size = np.array([photo.width, photo.height])
     lines = []
     for annotation in photo.annotations:
-        for polygon in annotation.polygons:
-            corners = border_pixels(polygon, size) + IN_PIXEL
-            values = " ".join(f"{value:.7f}" for value in (corners / size).ravel())
+        for ring in annotation.border_pixels(photo):
+            corners = (ring + IN_PIXEL) / (photo.width, photo.height)
+            values = " ".join(f"{value:.7f}" for value in corners.ravel())
             lines.append(f"{annotation.class_id} {values}\n")
     return "".join(lines)
 
 
 def yolo_data(names: Sequence[str]) -> str:
-    """The file `data.yaml`.
-
-    Args:
-        names (`Sequence[str]`): What the classes are called.
-
-    Returns:
-        `str`: YAML with the names, for photos in `images` beside `labels`.
-    """
+    """The file `data.yaml`, for photos in `images` beside `labels`."""
     import yaml
 
     content = {"train": "images", "val": "images", "names": dict(enumerate(names))}
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=1000)
-
-
-__all__ = ["Yolo", "to_yolo", "yolo_data"]

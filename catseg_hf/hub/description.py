@@ -25,6 +25,15 @@ def describe_installation() -> Iterator[tuple[str, str]]:
 
     Returns:
         An iterator over names and values, for a table.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.hub import describe_installation
+
+    >>> next(name for name, value in describe_installation())
+    'catseg-hf'
+    ```
     """
     yield "catseg-hf", f"{catseg_hf.__version__}, {os.path.dirname(catseg_hf.__file__)}"
     yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
@@ -55,6 +64,16 @@ def describe_model(name: str) -> Iterator[tuple[str, str]]:
 
     Returns:
         An iterator over names and values, for a table.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY
+    >>> from catseg_hf.hub import describe_model
+
+    >>> dict(describe_model(TINY))["Guidance"]
+    'layers of CLIP'
+    ```
     """
     config = CatSegConfig.from_pretrained(name)
     vision, backbone = config.clip_config.vision_config, config.backbone_config

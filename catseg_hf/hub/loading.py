@@ -29,6 +29,15 @@ def load_model_and_processor(
         OSError: If a file is missing.
         ValueError: If a file is damaged, the weights are not those of the model that `config.json` describes, or it is
             an exported model.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY
+    >>> from catseg_hf.hub import load_model_and_processor
+
+    >>> model, processor = load_model_and_processor(TINY)
+    ```
     """
     if is_exported(folder):
         raise ValueError(

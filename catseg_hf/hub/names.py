@@ -30,6 +30,16 @@ def find_model(name: str) -> str:
 
     Raises:
         ValueError: If there is no such folder, no model in it, or nothing of that name to be had.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY
+    >>> from catseg_hf.hub import find_model
+
+    >>> find_model("tiny") == TINY
+    True
+    ```
     """
     if Path(name).is_dir():
         if not Path(name, "config.json").is_file():

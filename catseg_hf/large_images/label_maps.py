@@ -2,8 +2,8 @@
 """Label maps of any size as TIFF or GeoTIFF, written in pieces, and their outlines as GeoJSON."""
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from catseg_hf.pictures import label_colors
 
-from .rasters import CACHE_MEGABYTES, load_rasterio
+from .rasters import load_rasterio, opened
 from .sources import Georeference
 
 
@@ -35,6 +35,18 @@ class LabelMapWriter:
     Raises:
         ImportError: If rasterio is missing.
         OSError: If the file cannot be written.
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+
+    >>> from catseg_hf.large_images import LabelMapWriter, write_geojson
+
+    >>> with LabelMapWriter(Path("labels.tif"), 100, 80, ["road", "grass"]) as writer:
+    ...     writer.write(np.zeros((100, 80), dtype=int))
+    >>> write_geojson(Path("labels.tif"), Path("outlines.geojson"), "photo.tif")
+    ```
     """
 
     def __init__(
@@ -45,19 +57,15 @@ class LabelMapWriter:
         labels: Sequence[str | Sequence[str]],
         georeference: Georeference | None = None,
     ) -> None:
-        rasterio = load_rasterio()
-        self._window = rasterio.windows.Window
+        self._window = load_rasterio().windows.Window
         self.dtype = np.dtype(np.uint8 if len(labels) <= 255 else np.uint16)
         self.no_class = int(np.iinfo(self.dtype).max)
         options = {"driver": "GTiff", "count": 1, "dtype": self.dtype, "nodata": self.no_class, "compress": "deflate"}
         options |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "bigtiff": "IF_SAFER"}
         if georeference is not None:
             options |= {"crs": georeference.crs, "transform": georeference.transform}
-        self._environment = rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
-        self._environment.__enter__()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            self._file = rasterio.open(path, "w", height=height, width=width, **options)
+        self._opened = ExitStack()
+        self._file = self._opened.enter_context(opened(path, "w", height=height, width=width, **options))
         if georeference is not None and georeference.control_points[0]:
             self._file.gcps = georeference.control_points
         colors = {index: (*color, 255) for index, color in enumerate(label_colors(labels).tolist())}
@@ -75,8 +83,7 @@ class LabelMapWriter:
         try:
             self._flush(len(self._waiting))
         finally:
-            self._file.close()
-            self._environment.__exit__(None, None, None)
+            self._opened.close()
 
     def write(self, class_ids: np.ndarray) -> None:
         """Writes the next rows.
@@ -112,20 +119,18 @@ def write_geojson(label_map: Path, path: Path, image: str) -> None:
         ValueError: If the image is placed by control points only, so that its pixels have no coordinates.
     """
     rasterio = load_rasterio()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(label_map) as file, open(path, "w", encoding="utf-8") as output:
-            if file.gcps[0]:
-                raise ValueError(
-                    "It is placed by ground control points, so that its pixels have no coordinates for GeoJSON: "
-                    "rectify it first, with `rio warp` or `gdalwarp`."
-                )
-            system = "" if file.crs is None else f'"crs": {json.dumps(_named_system(file.crs))}, '
-            output.write(f'{{"type": "FeatureCollection", {system}"features": [')
-            # One by one: there may be millions of them.
-            for number, feature in enumerate(_features(rasterio, file, image)):
-                output.write(("," if number else "") + "\n" + json.dumps(feature, ensure_ascii=False))
-            output.write("\n]}\n")
+    with opened(label_map) as file, open(path, "w", encoding="utf-8") as output:
+        if file.gcps[0]:
+            raise ValueError(
+                "It is placed by ground control points, so that its pixels have no coordinates for GeoJSON: "
+                "rectify it first, with `rio warp` or `gdalwarp`."
+            )
+        system = "" if file.crs is None else f'"crs": {json.dumps(_named_system(file.crs))}, '
+        output.write(f'{{"type": "FeatureCollection", {system}"features": [')
+        # One by one: there may be millions of them.
+        for number, feature in enumerate(_features(rasterio, file, image)):
+            output.write(("," if number else "") + "\n" + json.dumps(feature, ensure_ascii=False))
+        output.write("\n]}\n")
 
 
 def _named_system(crs: Any) -> dict[str, Any]:
@@ -158,6 +163,3 @@ def _signed_area(ring: list[tuple[float, float]]) -> float:
     """The area within a closed ring; negative if it runs clockwise with y upwards."""
     x, y = (np.array(ring) - ring[0]).T  # near zero, where differences of large coordinates are exact
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
-
-
-__all__ = ["LabelMapWriter", "write_geojson"]

@@ -3,7 +3,8 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,24 +23,28 @@ ORIENTATION_TAG = 274
 
 
 def load_rasterio() -> ModuleType:
-    """The library that reads and writes large TIFF files.
-
-    Returns:
-        `rasterio`, with its parts `features`, `enums` and `windows`.
-
-    Raises:
-        ImportError: If it is not installed; the message has the line that does it.
-    """
+    """`rasterio`, with its parts `features`, `enums` and `windows`; the `ImportError` has the line that installs it."""
     try:
         import rasterio
         import rasterio.enums
         import rasterio.features
         import rasterio.windows
     except ImportError as error:
-        raise ImportError(
-            'TIFF files in pieces, and georeferences, need rasterio: `pip install "catseg-hf[geo]"`.'
-        ) from error
+        advice = '`pip install "catseg-hf[geo]"`'
+        raise ImportError(f"TIFF files in pieces, and georeferences, need rasterio: {advice}.") from error
     return rasterio
+
+
+@contextmanager
+def opened(path: str | Path, mode: str = "r", **options: Any) -> Iterator[Any]:
+    """A file as rasterio has it, which may have no georeference, and of which little is kept in memory."""
+    rasterio = load_rasterio()
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            file = rasterio.open(path, mode, **options)
+        with file:
+            yield file
 
 
 class RasterSource:
@@ -59,6 +64,16 @@ class RasterSource:
         ImportError: If rasterio is missing.
         OSError: If the file cannot be read.
         ValueError: If it is not clear how to show the file, or it cannot be read in pieces.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.large_images import RasterSource
+
+    >>> with RasterSource("big.tif") as source:
+    ...     source.height, source.width
+    (120, 160)
+    ```
     """
 
     def __init__(
@@ -70,20 +85,14 @@ class RasterSource:
         self._rasterio = load_rasterio()
         self.path, self.value_range = path, value_range
         _check_orientation(path)
-        self._environment = self._rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
-        self._environment.__enter__()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
-                self._file = self._rasterio.open(path)
+        with ExitStack() as stack:
+            self._file = stack.enter_context(opened(path))
             self.height, self.width = self._file.height, self._file.width
             self._palette = None
             self.bands = self._pick_bands(bands)
             self._check_values()
             self._check_blocks()
-        except BaseException:
-            self.close()
-            raise
+            self._opened = stack.pop_all()
         points = self._file.gcps
         transform = None if self._file.transform.is_identity else self._file.transform
         is_placed = transform is not None or points[0] or self._file.crs
@@ -93,9 +102,7 @@ class RasterSource:
 
     def close(self) -> None:
         """Closes the file."""
-        if hasattr(self, "_file"):
-            self._file.close()
-        self._environment.__exit__(None, None, None)
+        self._opened.close()
 
     def __enter__(self) -> "RasterSource":
         return self
@@ -179,10 +186,8 @@ class RasterSource:
             raise ValueError(f"Its values are of type {', '.join(sorted(kinds))}, which cannot be shown as a picture.")
 
     def _check_blocks(self) -> None:
-        block = max(
-            math.prod(shape) * np.dtype(kind).itemsize
-            for shape, kind in zip(self._file.block_shapes, self._file.dtypes, strict=True)
-        )
+        blocks = zip(self._file.block_shapes, self._file.dtypes, strict=True)
+        block = max(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in blocks)
         block *= len(self.bands) if self._file.interleaving and self._file.interleaving.name == "pixel" else 1
         if block > MAX_BLOCK_BYTES and self._file.compression is not None:
             raise ValueError(
@@ -207,6 +212,3 @@ def _check_orientation(path: str | Path) -> None:
             f"It is to be turned (TIFF orientation {directory[ORIENTATION_TAG]}), which is not done in pieces: save it "
             "upright first."
         )
-
-
-__all__ = ["RasterSource", "load_rasterio"]

@@ -142,17 +142,10 @@ class LargeImageSegmenter:
         carried_rows: int,
         bar: tqdm,
     ) -> None:
-        """Segments a row of windows, from left to right.
+        """Segments a row of windows, from left to right, which count as `row_weights` say from top to bottom.
 
-        Args:
-            strip ([`Strip`]): What is filled.
-            source ([`ImageSource`]): The image.
-            columns ([`WindowAxis`]): The windows.
-            row_weights (`torch.FloatTensor` of shape `(height,)`): How much they count, from top to bottom.
-            carried (`torch.FloatTensor` of shape `(T, rows, width)`): Weighted scores that earlier rows of windows left
-                for the first `carried_rows` rows; becomes those that this row of windows leaves.
-            carried_rows (`int`): How many there are.
-            bar (`tqdm`): Counts windows.
+        `carried`, of shape (T, rows, width), has the weighted scores that earlier rows of windows left for the first
+        `carried_rows` rows of the strip; it becomes those that this row of windows leaves.
         """
         num_final = len(strip.class_ids)
         from_left = torch.zeros(self.num_classes, len(row_weights), 0)
@@ -214,6 +207,3 @@ def _carried_scores(*shape: int) -> Iterator[torch.Tensor]:
         return
     with tempfile.TemporaryFile(prefix="catseg-scores-") as file:
         yield torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
-
-
-__all__ = ["LargeImageSegmenter", "Strip"]

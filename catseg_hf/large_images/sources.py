@@ -52,6 +52,16 @@ class PictureSource:
     Args:
         picture (`PIL.Image.Image`): Of any mode; transparent places are shown white. It is not turned by its EXIF
             orientation: `PIL.ImageOps.exif_transpose` does that.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.large_images import PictureSource
+
+    >>> source = PictureSource(image)
+    >>> source.height, source.width
+    (480, 640)
+    ```
     """
 
     georeference = None
@@ -75,17 +85,6 @@ class PictureSource:
 
 
 def reduced_size(height: int, width: int, longest_side: int) -> tuple[int, int]:
-    """Width and height, in Pillow's order, of an image that is reduced where it is larger.
-
-    Args:
-        height, width (`int`): Of the image.
-        longest_side (`int`): Most pixels of the longer side.
-
-    Returns:
-        `tuple[int, int]`
-    """
+    """Width and height, in Pillow's order, of an image whose longer side is reduced to this where it is longer."""
     factor = min(1.0, longest_side / max(height, width))
     return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-__all__ = ["Georeference", "ImageSource", "PictureSource", "reduced_size"]

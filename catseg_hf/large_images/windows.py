@@ -8,14 +8,10 @@ import torch
 
 
 def model_side(image_processor: Any) -> int:
-    """Side of the square photo that the model sees pixel by pixel.
+    """Side of the square photo that the model sees pixel by pixel: 640 for the released models.
 
-    Args:
-        image_processor ([`CatSegImageProcessor`]): The model's image processor.
-
-    Returns:
-        `int`: 640 for the released models: what a photo is squashed to before it is cut into views. In the plain mode,
-        in which a photo is one view, the side of that.
+    It is what a photo is squashed to before it is cut into views; in the plain mode, in which a photo is one view, the
+    side of that.
     """
     if not image_processor.do_sliding_window or image_processor.pad_to_multiple is not None:
         return image_processor.image_size
@@ -24,19 +20,9 @@ def model_side(image_processor: Any) -> int:
 
 
 class WindowAxis:
-    """Windows along one axis of an image, evenly spaced from end to end.
+    """Windows along one axis of an image, evenly spaced from end to end; an image that is shorter is one window.
 
-    Args:
-        length (`int`): Of the image, in pixels.
-        side (`int`): Of the windows; an image that is shorter is one window.
-        overlap (`float`): Least share of a window that it has in common with the next, from 0 to 0.9.
-
-    Attributes:
-        side (`int`): Of the windows.
-        starts (`list[int]`): First pixel of each window.
-        ends (`list[int]`): For each window, the first pixel that a later window touches; of the last, `length`.
-        weights (`torch.FloatTensor` of shape `(windows, side)`): How much each window counts at each of its pixels.
-            They rise and fall smoothly, and add up to one everywhere; where a window is alone, its is exactly one.
+    They have at least a share `overlap`, from 0 to 0.9, in common with the next.
     """
 
     def __init__(self, length: int, side: int, overlap: float) -> None:
@@ -44,7 +30,10 @@ class WindowAxis:
         most = max(1, int(self.side * (1 - overlap)))  # distance between windows
         number = 1 + math.ceil((length - self.side) / most)
         self.starts = [(length - self.side) * index // max(number - 1, 1) for index in range(number)]
+        # For each window, the first pixel that a later window touches.
         self.ends = [*self.starts[1:], length]
+        # (windows, side): how much each counts at each of its pixels. Weights rise and fall smoothly, and add up to one
+        # everywhere; where a window is alone, its is exactly one.
         profile = ((torch.arange(self.side, dtype=torch.float64) + 0.5) * (math.pi / self.side)).sin() ** 2
         total = torch.zeros(length, dtype=torch.float64)
         for start in self.starts:
@@ -59,6 +48,3 @@ class WindowAxis:
     def most_carried(self) -> int:
         """The largest number of pixels that a window shares with later ones."""
         return max(start + self.side - end for start, end in zip(self.starts, self.ends, strict=True))
-
-
-__all__ = ["WindowAxis", "model_side"]

@@ -97,6 +97,15 @@ def class_colors(number: int) -> np.ndarray:
 
     Returns:
         `np.ndarray` of shape `(number, 3)` and type `uint8`: RGB colours.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.pictures import class_colors
+
+    >>> class_colors(3).shape
+    (3, 3)
+    ```
     """
     # Rounding up keeps the search from being repeated for every number.
     colors = _color_sequence(max(64, 1 << (number - 1).bit_length() if number else 0))
@@ -118,6 +127,15 @@ def label_colors(labels: Sequence[str | Sequence[str]]) -> np.ndarray:
 
     Returns:
         `np.ndarray` of shape `(len(labels), 3)` and type `uint8`: RGB colours.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.pictures import label_colors
+
+    >>> label_colors(["cat", "grass"])[0].tolist() == label_colors(["cat", "sky", "road"])[0].tolist()
+    True
+    ```
     """
     named, further = set(range(NAMED_COLORS)), count(NAMED_COLORS)
     chosen = []

@@ -89,6 +89,15 @@ def heat_maps(
 
     Raises:
         ValueError: If there is not one map for each label, or as for [`heat_map`].
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.pictures import heat_maps
+
+    >>> (scores,) = processor.post_process_class_scores(outputs)
+    >>> heat_maps(image, scores, ["cat", "grass"]).save("heat_maps.png")
+    ```
     """
     if len(scores) != len(labels) or not len(labels):
         raise ValueError(f"`scores` holds {len(scores)} maps for {len(labels)} `labels`: give one for each class.")

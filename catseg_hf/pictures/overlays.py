@@ -95,6 +95,16 @@ def contours(
 
     Raises:
         ValueError: If `segmentation` does not fit the photo or the labels.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.pictures import contours
+    >>> from catseg_hf.scenes import draw_scene
+
+    >>> scene = draw_scene(7)
+    >>> contours(scene.image, scene.label_map, scene.names, background_id=-1).save("contours.png")
+    ```
     """
     ids, entries = _classes(image, segmentation, labels, background_id)
     colors = Image.fromarray(_colors_and_none(labels)[ids])
@@ -124,6 +134,16 @@ def side_by_side(
 
     Raises:
         ValueError: As for [`overlay`].
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.pictures import side_by_side
+    >>> from catseg_hf.scenes import draw_scene
+
+    >>> scene = draw_scene(7)
+    >>> side_by_side(scene.image, scene.label_map, scene.names, background_id=-1).save("both.png")
+    ```
     """
     painted = overlay(image, segmentation, labels, opacity, legend=False, background_id=background_id)
     _, entries = _classes(image, segmentation, labels, background_id)

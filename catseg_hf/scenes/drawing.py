@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 
+# Patterns of shapes.
 PATTERNS = ("plain", "striped", "dotted")
+# Colours of shapes, by their names.
 COLORS = {
     "red": (205, 32, 38),
     "orange": (244, 132, 18),
@@ -20,6 +22,7 @@ COLORS = {
     "white": (244, 244, 242),
     "black": (22, 22, 26),
 }
+# Shapes.
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross", "heart", "moon")
 # Colours whose stripes and dots are darker; those of the others are lighter.
 LIGHT_COLORS = ("orange", "yellow", "white")
@@ -30,7 +33,17 @@ NUM_THINGS = (3, 7)
 
 
 class Thing(NamedTuple):
-    """A combination of pattern, colour and shape."""
+    """A combination of pattern, colour and shape.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import Thing
+
+    >>> Thing("striped", "red", "star").name
+    'striped red star'
+    ```
+    """
 
     pattern: str
     color: str
@@ -42,6 +55,7 @@ class Thing(NamedTuple):
         return " ".join(self)
 
 
+# All combinations of pattern, colour and shape.
 THINGS = tuple(Thing(pattern, color, shape) for pattern in PATTERNS for color in COLORS for shape in SHAPES)
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from .drawing import COLORS, PATTERNS, SHAPES, THINGS, Thing
 
 
+# What a scene is called where no shape is.
 GROUND = "ground"
 MAX_TOKENS = 32  # of a prompt
 
@@ -58,6 +59,7 @@ def _held_out() -> tuple[Thing, ...]:
 
 # Combinations that training neither draws nor names.
 HELD_OUT_THINGS = _held_out()
+# Combinations that training draws and names.
 SEEN_THINGS = tuple(thing for thing in THINGS if thing not in HELD_OUT_THINGS)
 
 
@@ -66,6 +68,14 @@ class Phrases:
 
     Args:
         rng (`np.random.Generator`): Chooses among them.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import Phrases
+
+    >>> phrase = Phrases(np.random.default_rng(0))(color="red", shape="circle")
+    ```
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -107,6 +117,16 @@ def scene_tokenizer() -> PreTrainedTokenizerFast:
 
     Returns:
         `PreTrainedTokenizerFast`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.scenes import scene_tokenizer
+
+    >>> tokenizer = scene_tokenizer()
+    >>> tokenizer.tokenize("a red star")
+    ['a', 'red', 'star']
+    ```
     """
     sentences = " ".join((*TEMPLATES, UNSEEN_TEMPLATE)).replace("{}", "").split()
     words = [*PATTERNS, *COLORS, *SHAPES, GROUND, *SYNONYMS.values(), *MARKS.values(), "with", "something", "thing"]

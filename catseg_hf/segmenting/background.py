@@ -16,17 +16,9 @@ def in_order(
     """Applies a function to items in threads, and gives the results in the order of the items.
 
     Threads are enough for pictures: Pillow lets others run while it decodes, resizes or encodes. They end with the
-    program, also where one waits for a server.
-
-    Args:
-        function (`Callable`): What to apply.
-        items (`Iterable`): To what; taken as they are needed, so that at most `num_threads` results wait.
-        num_threads (`int`): Number of threads; with 0 everything happens when it is asked for.
-        finish (`bool`, *optional*, defaults to `False`):
-            Whether items that were taken are finished where nobody asks for more, as after an error.
-
-    Returns:
-        An iterator over the results; what the function raises is raised there.
+    program, also where one waits for a server. Items are taken as they are needed, so that at most `num_threads`
+    results wait; with 0 everything happens when it is asked for. With `finish`, items that were taken are finished
+    where nobody asks for more, as after an error.
     """
     if num_threads == 0:
         yield from map(function, items)
@@ -45,6 +37,3 @@ def in_order(
             for result in running:
                 result.wait()
         pool.close()
-
-
-__all__ = ["in_order"]

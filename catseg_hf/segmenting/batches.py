@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Photos that go through a model together, one batch after the other."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
@@ -44,17 +45,11 @@ class PreparedPhotos(NamedTuple):
 def segment_pictures(
     segmenter: "Segmenter", pictures: Iterable[tuple[Photo, Image.Image]], batch_size: int, num_workers: int
 ) -> Iterator[tuple[Photo, Segmentation]]:
-    """Segments pictures one batch after the other; a GPU is given the next ones before the results of one are there.
+    """Segments pictures, taken as they are needed, and gives each photo with its segmentation.
 
-    Args:
-        segmenter ([`Segmenter`]): Model, labels and threshold.
-        pictures (`Iterable[tuple[Photo, PIL.Image.Image]]`): Photos with their pictures; taken as they are needed.
-        batch_size (`int`): Photos at a time.
-        num_workers (`int`): Threads that prepare batches for a GPU. The cores of a CPU are busy with the model anyway.
-
-    Returns:
-        An iterator over each photo with its segmentation.
+    A GPU is given the next batches, prepared by `num_workers` threads, before the results of one are there.
     """
+    # The cores of a CPU are busy with the model anyway.
     num_threads = 0 if segmenter.model.device.type == "cpu" else num_workers
     prepared_photos = in_order(segmenter.prepare, _in_batches(pictures, batch_size), num_threads)
     decided = ((prepared, segmenter.decide(prepared)) for prepared in prepared_photos)
@@ -67,14 +62,6 @@ def segment_pictures(
 
 
 def _in_batches(photos: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    batch = []
-    for photo in photos:
-        batch.append(photo)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+    iterator = iter(photos)
+    while batch := list(itertools.islice(iterator, size)):
         yield batch
-
-
-__all__ = ["HasName", "Named", "PreparedPhotos", "segment_pictures"]

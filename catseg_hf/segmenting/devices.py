@@ -6,18 +6,7 @@ from torch import nn
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name.
-
-    Args:
-        name (`str`): `"auto"` (an accelerator if there is one, otherwise the CPU), `"cpu"`, `"cuda"`, `"cuda:1"`,
-            `"mps"`, ...
-
-    Returns:
-        `torch.device`.
-
-    Raises:
-        ValueError: If there is no such device here.
-    """
+    """The device of a name such as `"cuda:1"`; `"auto"` is an accelerator if there is one, otherwise the CPU."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
         return accelerator or torch.device("cpu")
@@ -31,15 +20,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The type of a model's weights.
+    """The type of a model's weights: `"float32"`, `"bfloat16"`, `"float16"` or `"auto"`.
 
-    Args:
-        name (`str`): `"auto"`, `"float32"`, `"bfloat16"` or `"float16"`.
-        device (`torch.device`): Where the model computes.
-
-    Returns:
-        `torch.dtype`: For `"auto"` bfloat16 on a GPU that computes with it, which is several times as fast there, and
-        float32 elsewhere.
+    That is bfloat16 on a GPU that computes with it, which is several times as fast there, and float32 elsewhere.
     """
     if name != "auto":
         return getattr(torch, name)
@@ -48,15 +31,9 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def compile_model(model: nn.Module) -> None:
-    """Compiles a model in place, for many calls with inputs of one size.
+    """Compiles a model, in evaluation mode and on its device, for many calls with inputs of one size.
 
     The first call then takes minutes. On a GPU all its work is recorded and started as one (a CUDA graph).
-
-    Args:
-        model (`nn.Module`): In evaluation mode, on its device.
     """
     is_cuda = next(model.parameters()).device.type == "cuda"
     model.compile(mode="reduce-overhead" if is_cuda else "default")
-
-
-__all__ = ["compile_model", "pick_device", "pick_dtype"]

@@ -32,6 +32,14 @@ def load_model(
 
     Raises:
         ValueError: If there is no such model or device, or an exported model is to compute otherwise than it can.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.segmenting import load_model
+
+    >>> model, processor = load_model("tiny", "cpu", "float32")
+    ```
     """
     target = pick_device(device)
     folder = find_model(name)
@@ -54,23 +62,7 @@ def load_model(
 def embed_labels(
     model: CatSegForSemanticSegmentation | OnnxCatSeg, processor: CatSegProcessor, labels: Sequence[Label] | None
 ) -> torch.Tensor:
-    """Text embeddings of labels.
-
-    Args:
-        model ([`CatSegForSemanticSegmentation`] or [`OnnxCatSeg`]): In evaluation mode.
-        processor ([`CatSegProcessor`]): Its processor.
-        labels (`Sequence[str | list[str]]`, *optional*):
-            As [`parse_labels`] returns them; by default the model's own vocabulary.
-
-    Returns:
-        `torch.Tensor`: As [`CatSegForSemanticSegmentation.get_text_embeds`] returns them.
-
-    Raises:
-        ValueError: If a label cannot be used.
-    """
+    """Text embeddings of labels, by default of the model's own vocabulary."""
     if labels is None:
         return model.resolve_text_embeds()
     return model.get_text_embeds(processor(text=labels)["input_ids"])
-
-
-__all__ = ["embed_labels", "load_model"]

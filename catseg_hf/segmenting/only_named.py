@@ -11,18 +11,10 @@ NONE = "none"
 
 
 def others_by_default(labels: Sequence[Any] | None, others: Any = None) -> Any:
-    """The others where nothing is said of them: of a single label the model's own classes, of several none.
+    """The others that were asked for, as [`resolve_others`] takes them; `"none"` for none.
 
-    Args:
-        labels (`Sequence[str | list[str]]`, *optional*): The labels.
-        others (`str` or `list[str | list[str]]`, *optional*): What was asked for; `"none"` for none.
-
-    Returns:
-        `str` or `list[str | list[str]]`, *optional*: As [`resolve_others`] takes it.
+    Where nothing is said of them, they are, of a single label, the model's own classes, and of several none.
     """
     if others is None:
         return OWN if labels is not None and len(labels) == 1 else None
     return None if others == NONE else others
-
-
-__all__ = ["NONE", "others_by_default"]

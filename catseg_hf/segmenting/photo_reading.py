@@ -31,35 +31,14 @@ ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 
 def is_one_photo(images: Any) -> bool:
-    """Whether something is a photo, and not several.
-
-    Args:
-        images (`Any`): A [`Picture`], or several; an array of four dimensions is a batch.
-
-    Returns:
-        `bool`
-    """
+    """Whether something is a [`Picture`], and not several; an array of four dimensions is a batch."""
     if isinstance(images, np.ndarray | torch.Tensor):
         return images.ndim < 4
     return isinstance(images, str | os.PathLike | Image.Image)
 
 
 def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
-    """A photo as users give it.
-
-    Args:
-        image (`str`, `os.PathLike`, `PIL.Image.Image`, `np.ndarray` or `torch.Tensor`): A path, an `http(s)` URL, or a
-            picture, as [`CatSegImageProcessor`] takes it.
-        number (`int`, *optional*, defaults to 0): Which one it is, for its name.
-
-    Returns:
-        `tuple[str, PIL.Image.Image]`: What it is called, and the picture: RGB, upright, transparent places white.
-
-    Raises:
-        OSError: If it cannot be read; says why.
-        ValueError: If it has too many bytes or pixels, or values that are not of a photo.
-        TypeError: If it is something else.
-    """
+    """What a [`Picture`] is called, if need be by `number`, and the photo: RGB, upright, transparent places white."""
     if isinstance(image, str | os.PathLike):
         name = os.fspath(image)
         picture = picture_or_reason(read_photo, name)
@@ -74,15 +53,7 @@ def name_and_picture(image: Any, number: int = 0) -> tuple[str, Image.Image]:
 
 
 def picture_or_reason(read: Callable[..., Image.Image], *arguments: Any) -> Image.Image | str:
-    """Reads a picture.
-
-    Args:
-        read (`Callable`): What reads it.
-        arguments: Its arguments.
-
-    Returns:
-        `PIL.Image.Image | str`: The picture, or why it cannot be read.
-    """
+    """The picture that `read` returns, or why it cannot be read."""
     try:
         return read(*arguments)
     except Exception as error:  # decoders raise errors of all kinds on damaged files
@@ -90,17 +61,9 @@ def picture_or_reason(read: Callable[..., Image.Image], *arguments: Any) -> Imag
 
 
 def read_photo(name: str) -> Image.Image:
-    """Reads a photo as the model sees it.
+    """Reads a photo as the model sees it; see [`decode_photo`].
 
-    Args:
-        name (`str`): A path, an `http(s)` URL, or `"-"` for standard input. From the last two at most 100 MiB are read.
-
-    Returns:
-        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white.
-
-    Raises:
-        OSError: If it cannot be had, or is no picture.
-        ValueError: If it has too many bytes or pixels.
+    `name` is a path, an `http(s)` URL, or `"-"` for standard input. From the last two at most 100 MiB are read.
     """
     if name == STDIN:
         return decode_photo(BytesIO(_read_capped(sys.stdin.buffer, "Standard input")), MAX_PIXELS)
@@ -131,21 +94,10 @@ def _read_capped(stream: BinaryIO, what: str) -> bytes:
 
 
 def decode_photo(file: BinaryIO, max_pixels: int) -> Image.Image:
-    """Decodes a photo as the model sees it.
+    """Decodes a photo as the model sees it: RGB, upright by its EXIF orientation, transparent places white.
 
-    Args:
-        file (`BinaryIO`): Its bytes.
-        max_pixels (`int`): Largest height times width; larger photos are refused before they are decoded.
-
-    Returns:
-        `PIL.Image.Image`: RGB, upright by its EXIF orientation, transparent places white; of an animation the first
-        frame, with `"is_animated"` in its `info`.
-
-    Raises:
-        TooManyPixelsError: If it is larger.
-        UnidentifiedImageError: If it is no picture.
-        OSError: If it is damaged.
-        ImportError: If it is HEIC, and pillow-heif is missing.
+    Photos of more than `max_pixels` are refused before they are decoded. Of an animation it is the first frame, with
+    `"is_animated"` in its `info`.
     """
     try:
         with warnings.catch_warnings(), damage_named():
@@ -170,14 +122,3 @@ def _is_animated(picture: Image.Image) -> bool:
         return picture.is_animated
     except Exception:  # decoders raise errors of all kinds on damaged frames, of which the first was read
         return True
-
-
-__all__ = [
-    "MAX_BYTES",
-    "Picture",
-    "decode_photo",
-    "is_one_photo",
-    "name_and_picture",
-    "picture_or_reason",
-    "read_photo",
-]

@@ -13,11 +13,12 @@ from PIL import Image
 
 from catseg_hf.prompts_catseg import Label
 
-from .exports import AnnotationExports
-
 
 if TYPE_CHECKING:
+    from supervision import Detections
+
     from catseg_hf.formats.options import AnnotationOptions
+    from catseg_hf.formats.shapes import AnnotatedPhoto
 
 # Id of pixels without a class.
 NO_CLASS = -1
@@ -31,12 +32,21 @@ def label_name(label: Label) -> str:
 
     Returns:
         `str`: Its name; of synonyms all, joined by commas.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.segmenting import label_name
+
+    >>> label_name(["grass", "lawn"])
+    'grass, lawn'
+    ```
     """
     return label if isinstance(label, str) else ", ".join(label)
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation(AnnotationExports):
+class Segmentation:
     """A segmented photo; what a [`Segmenter`] returns. In a notebook it is shown as a picture.
 
     Args:
@@ -47,6 +57,19 @@ class Segmentation(AnnotationExports):
         scores (`np.ndarray` of shape `(height, width)`, *optional*): Its score, from 0 to 1.
         others (`Sequence[str | list[str]]`, *optional*): Classes that competed and are not reported.
         left_out (`Mapping[str, str]`, *optional*): Others that did not, and the label of each that means the same.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY, Segmenter
+    >>> from catseg_hf.scenes import draw_scene
+
+    >>> result = Segmenter.from_pretrained(TINY, labels=["something red", "ground"], device="cpu")(draw_scene(7).image)
+    >>> result.names, result.class_ids.shape
+    (['something red', 'ground'], (256, 256))
+    >>> result.mask("something red").size
+    (256, 256)
+    ```
     """
 
     name: str
@@ -148,6 +171,89 @@ class Segmentation(AnnotationExports):
         self.overlay().save(file, format="PNG")
         return file.getvalue()
 
+    def annotate(self, options: "AnnotationOptions | None" = None, file_name: str | None = None) -> "AnnotatedPhoto":
+        """Outlines of the connected parts, or of the classes, for annotation tools.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How they are made.
+            file_name (`str`, *optional*): Path of the photo for the tools; by default the last part of `name`.
+
+        Returns:
+            [`AnnotatedPhoto`]: With `annotations`, which have `polygons` of shapely, `area`, `box` and `score`.
+
+        Raises:
+            ImportError: If the libraries for it are not installed.
+        """
+        from catseg_hf.formats.shapes import annotate
+
+        file_name = PurePath(self.name).name if file_name is None else file_name
+        return annotate(file_name, self.class_ids, self.names, self.scores, options)
+
+    def to_coco(self, options: "AnnotationOptions | None" = None) -> dict[str, Any]:
+        """COCO's `images`, `annotations` and `categories`, made as `options` say; see `annotate`."""
+        from catseg_hf.formats.coco import to_coco
+
+        return to_coco(self.annotate(options))
+
+    def to_yolo(self, options: "AnnotationOptions | None" = None) -> str:
+        """The text file of YOLO's segmentation format, made as `options` say; see `annotate`."""
+        from catseg_hf.formats.yolo import to_yolo
+
+        return to_yolo(self.annotate(options))
+
+    def to_label_studio(self, image: str, options: "AnnotationOptions | None" = None) -> list[dict[str, Any]]:
+        """Label Studio's task with a prediction, for the photo at the URL `image`; see `annotate` for `options`."""
+        from catseg_hf.formats.label_studio import to_label_studio
+
+        return to_label_studio(self.annotate(options), image)
+
+    def to_cvat(self, options: "AnnotationOptions | None" = None) -> str:
+        """The file of CVAT's XML 1.1 for images, made as `options` say; see `annotate`."""
+        from catseg_hf.formats.cvat import to_cvat
+
+        return to_cvat(self.annotate(options))
+
+    def to_labelme(self, options: "AnnotationOptions | None" = None) -> dict[str, Any]:
+        """The file of LabelMe, made as `options` say; see `annotate`."""
+        from catseg_hf.formats.labelme import to_labelme
+
+        return to_labelme(self.annotate(options))
+
+    def to_geojson(self, options: "AnnotationOptions | None" = None) -> dict[str, Any]:
+        """GeoJSON's `FeatureCollection` in pixels, made as `options` say; see `annotate`."""
+        from catseg_hf.formats.geojson import to_geojson
+
+        return to_geojson(self.annotate(options))
+
+    def to_detections(self, options: "AnnotationOptions | None" = None) -> "Detections":
+        """Detections of the library supervision.
+
+        Args:
+            options ([`AnnotationOptions`], *optional*): How parts are made.
+
+        Returns:
+            `supervision.Detections`: One for each connected part or each class, the largest first, with masks, boxes,
+            class ids, names (`data["class_name"]`) and, where there are `scores`, confidences.
+
+        Raises:
+            ImportError: If supervision, or a library for annotations, is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ImportError("Detections need supervision: `pip install supervision`.") from error
+        height, width = self.class_ids.shape
+        found = self.annotate(options).annotations
+        if not found:
+            return supervision.Detections.empty()
+        return supervision.Detections(
+            xyxy=np.array([each.box for each in found], dtype=np.float32),
+            mask=np.stack([each.mask(height, width) for each in found]),
+            confidence=None if self.scores is None else np.array([each.score for each in found], dtype=np.float32),
+            class_id=np.array([each.class_id for each in found]),
+            data={"class_name": np.array([self.names[each.class_id] for each in found])},
+        )
+
     def save(
         self,
         path: str | os.PathLike[str],
@@ -189,6 +295,3 @@ class Segmentation(AnnotationExports):
             )
         stem = Path(PurePath(self.name).stem or "photo")
         ResultFiles([chosen], options).write(self, {chosen: chosen.single_target(output, stem)})
-
-
-__all__ = ["NO_CLASS", "Segmentation", "label_name"]

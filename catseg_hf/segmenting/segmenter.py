@@ -219,15 +219,10 @@ class Segmenter:
     def decide(
         self, prepared: PreparedPhotos, outputs: CatSegSemanticSegmenterOutput | None = None
     ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-        """The best class of each pixel, on the model's device, which can still be at work on it.
+        """The best class of each pixel of `prepared` photos and, where they are wanted, its score.
 
-        Args:
-            prepared ([`PreparedPhotos`]): Result of `prepare`.
-            outputs ([`CatSegSemanticSegmenterOutput`], *optional*): What the model made of them, where that is known.
-
-        Returns:
-            `list[tuple[torch.LongTensor, torch.FloatTensor | None]]`: Of each photo class and, where they are wanted,
-            score, of shape `(height, width)`.
+        Of shape `(height, width)`, on the model's device, which can still be at work on it. `outputs` is what the model
+        made of the photos, where that is known.
         """
         if outputs is None:
             outputs = self.run(prepared)
@@ -248,15 +243,7 @@ class Segmenter:
     def segmentations(
         self, prepared: PreparedPhotos, decided: Sequence[tuple[torch.Tensor, torch.Tensor | None]]
     ) -> list[Segmentation]:
-        """Segmentations of photos, brought from the model's device: waits until it is done with them.
-
-        Args:
-            prepared ([`PreparedPhotos`]): The photos.
-            decided (`Sequence[tuple[torch.LongTensor, torch.FloatTensor | None]]`): Result of `decide`.
-
-        Returns:
-            `list[Segmentation]`: One for each.
-        """
+        """What was `decided` of `prepared` photos, brought from the model's device: waits until it is done with it."""
         return [
             self.segmentation(photo.name, picture, class_ids.cpu().numpy(), scores)
             for (photo, picture), (class_ids, scores) in zip(prepared.photos, decided, strict=True)
@@ -265,37 +252,19 @@ class Segmenter:
     def segmentation(
         self, name: str, picture: Image.Image, class_ids: np.ndarray, scores: torch.Tensor | None
     ) -> Segmentation:
-        """The segmentation of a photo, with its threshold and its background.
+        """The segmentation of a photo, `picture`, that came from `name`, with its threshold and its background.
 
-        Args:
-            name (`str`): Where the photo came from.
-            picture (`PIL.Image.Image`): The photo.
-            class_ids (`np.ndarray` of shape `(height, width)`): Best class of each pixel; -1 for those of others.
-            scores (`torch.Tensor` of shape `(height, width)`, *optional*): Its score.
-
-        Returns:
-            [`Segmentation`]
+        `class_ids` are of the best class of each pixel, -1 for those of others, and `scores` how sure that is.
         """
         values = None if scores is None else scores.float().cpu().numpy()
         ids, values = self.with_background(class_ids, values)
         return Segmentation(name, picture, self.labels, ids, values, self.others, self.left_out)
 
     def with_background(self, class_ids: np.ndarray, scores: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Gives pixels of others, and those below the threshold if there is one, to the background.
-
-        Args:
-            class_ids (`np.ndarray`): Best class of each pixel; -1 for those of others.
-            scores (`np.ndarray`, *optional*): Its score.
-
-        Returns:
-            `tuple[np.ndarray, np.ndarray | None]`: Both, with those of the background in these places.
-        """
+        """Gives pixels of others (-1 in `class_ids`) and those with `scores` below the threshold to the background."""
         if self.others and self.background_id != NO_CLASS:
             class_ids = np.where(class_ids == NO_CLASS, self.background_id, class_ids)
         if self.threshold is None:
             return class_ids, scores
         is_unsure = scores < self.threshold
         return np.where(is_unsure, self.background_id, class_ids), np.where(is_unsure, 1 - scores, scores)
-
-
-__all__ = ["Segmenter"]

@@ -1,23 +1,23 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """The service's HTTP interface, with whatever segments behind it; nothing of Ray."""
 
+from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+import fastapi_swagger
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import catseg_hf
-from catseg_hf.service.backend import Backend
-from catseg_hf.service.docs_page import add_docs_page
 from catseg_hf.service.errors import CODES, ServiceError
 from catseg_hf.service.gate import CALLER_LEFT, Gate
-from catseg_hf.service.keys import check_key
 from catseg_hf.service.label_studio import add_label_studio
 from catseg_hf.service.requests import SegmentForm, SegmentJson, read_request
-from catseg_hf.service.segment_request import SegmentRequest
+from catseg_hf.service.segment_request import Backend, SegmentRequest
 from catseg_hf.service.settings import ServiceSettings
 
 
@@ -67,21 +67,13 @@ REQUEST_BODY = {
         "application/json": {"schema": SegmentJson.model_json_schema()},
     },
 }
-ERRORS = {status: {"model": ErrorAnswer} for status in (400, 413, 415, 422, 429, 503)}
+SCRIPT, STYLE, ICON = "swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"
+MEDIA_TYPES = {SCRIPT: "text/javascript", STYLE: "text/css", ICON: "image/png"}
+ERRORS = {status: {"model": ErrorAnswer} for status in (400, 401, 413, 415, 422, 429, 503)}
 
 
 def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI:
-    """The interface.
-
-    Args:
-        settings ([`ServiceSettings`]): Limits and keys.
-        backend ([`Backend`]): What segments.
-        gate ([`Gate`]): Counts requests.
-
-    Returns:
-        `fastapi.FastAPI`
-    """
-    keys = settings.api_keys()
+    """The interface over what segments, with a gate that knows the keys and counts requests."""
     api = FastAPI(
         title="CAT-Seg",
         version=catseg_hf.__version__,
@@ -89,13 +81,13 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
         docs_url=None,
         redoc_url=None,
     )
-
     _add_errors(api)
-    add_docs_page(api)
+    _add_docs_page(api)
     _add_state(api, backend, gate)
-    add_label_studio(api, settings, backend, gate)
+    guarded = APIRouter(dependencies=[Depends(gate.check_key)])
+    add_label_studio(guarded, settings, backend, gate)
 
-    @api.post(
+    @guarded.post(
         "/v1/segment",
         summary="Segment a photo",
         response_model=SegmentAnswer,
@@ -103,8 +95,6 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
         openapi_extra={"requestBody": REQUEST_BODY},
     )
     async def segment(request: Request) -> Response:
-        check_key(request, keys)
-
         async def work() -> tuple[tuple[bytes, SegmentRequest], int]:
             asked = await read_request(request, settings)
             body, together = await backend.segment(asked)
@@ -116,11 +106,15 @@ def make_api(settings: ServiceSettings, backend: Backend, gate: Gate) -> FastAPI
             return Response(status_code=CALLER_LEFT)
         return Response(body, media_type=asked.media_type)
 
-    @api.get("/v1/model", summary="The model, and the limits of requests", responses={503: ERRORS[503]})
-    async def model(request: Request) -> dict[str, Any]:
-        check_key(request, keys)
+    @guarded.get(
+        "/v1/model",
+        summary="The model, and the limits of requests",
+        responses={status: ERRORS[status] for status in (401, 503)},
+    )
+    async def model() -> dict[str, Any]:
         return {**await gate.in_time(backend.describe()), "limits": settings.limits}
 
+    api.include_router(guarded)
     return api
 
 
@@ -147,6 +141,28 @@ def _add_errors(api: FastAPI) -> None:
         return JSONResponse(ServiceError(500, "The service failed at this request; its log says where.").content, 500)
 
 
+def _add_docs_page(api: FastAPI) -> None:
+    """Swagger's page, which asks no other server for anything."""
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        # Relative, for services behind a path of another server.
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=api.title,
+            swagger_js_url=f"docs/{SCRIPT}",
+            swagger_css_url=f"docs/{STYLE}",
+            swagger_favicon_url=f"docs/{ICON}",
+        )
+
+    @api.get("/docs/{name}", include_in_schema=False)
+    def docs_file(name: str) -> Response:
+        if name not in MEDIA_TYPES:
+            raise HTTPException(404, "Not Found")
+        content = (files(fastapi_swagger) / "resources" / name).read_bytes()
+        return Response(content, media_type=MEDIA_TYPES[name])
+
+
 def _add_state(api: FastAPI, backend: Backend, gate: Gate) -> None:
     """What those who run the service ask; it tells nothing of requests, and needs no key."""
 
@@ -163,6 +179,3 @@ def _add_state(api: FastAPI, backend: Backend, gate: Gate) -> None:
     @api.get("/metrics", summary="Figures for Prometheus", response_class=Response)
     async def show_metrics() -> Response:
         return gate.metrics.response()
-
-
-__all__ = ["make_api"]

@@ -19,8 +19,7 @@ from catseg_hf.ray_session import LOOPBACK
 from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.api import make_api
 from catseg_hf.service.errors import ServiceError
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import PreparedRequest, ServedModel
 from catseg_hf.service.settings import ServiceSettings
@@ -46,11 +45,7 @@ def _listen_as_ray_does() -> None:
 
 @serve.deployment(name=MODEL)
 class ModelReplica:
-    """A process with the model.
-
-    Args:
-        settings ([`ServiceSettings`]): Which model, and how.
-    """
+    """A process with the model."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         _listen_as_ray_does()
@@ -63,14 +58,7 @@ class ModelReplica:
         self.segment_together.set_batch_wait_timeout_s(0 if size == 1 else BATCH_WAIT_SECONDS)
 
     async def segment(self, request: SegmentRequest) -> tuple[bytes, int] | ServiceError:
-        """Segments a photo; what is wrong with a request is returned, not raised, since Ray would wrap it.
-
-        Args:
-            request ([`SegmentRequest`]): The request.
-
-        Returns:
-            `tuple[bytes, int] | ServiceError`: As [`Backend`] says, or why there is no answer.
-        """
+        """See [`Backend`]; what is wrong with a request is returned, not raised, since Ray would wrap it."""
         try:
             prepared = await asyncio.to_thread(self.model.prepare, request)
         except ServiceError as error:
@@ -84,14 +72,7 @@ class ModelReplica:
     async def segment_together(
         self, waiting: list[PreparedRequest]
     ) -> Sequence[tuple[Segmentation | ServiceError, int]]:
-        """Segments what waits; see [`ServedModel.segment`].
-
-        Args:
-            waiting (`list[PreparedRequest]`): The requests.
-
-        Returns:
-            `Sequence[tuple[Segmentation | ServiceError, int]]`: For each its result, and how many there were.
-        """
+        """For each that waits its result, see [`ServedModel.segment`], and how many there were."""
         loop = asyncio.get_running_loop()
         results = await loop.run_in_executor(self.thread, self.model.segment, waiting)
         return [(result, len(waiting)) for result in results]
@@ -102,11 +83,7 @@ class ModelReplica:
 
 
 class RayBackend:
-    """The model's replicas, as the interface asks them.
-
-    Args:
-        replicas (`DeploymentHandle`): Of [`ModelReplica`].
-    """
+    """The model's replicas, as the interface asks them."""
 
     def __init__(self, replicas: DeploymentHandle) -> None:
         self.replicas = replicas
@@ -144,11 +121,7 @@ class RayBackend:
 
 
 class DisconnectMiddleware:
-    """Says that the caller went away as ASGI says it, where Ray raises that what fetches the body was cancelled.
-
-    Args:
-        app (`starlette.types.ASGIApp`): What is asked.
-    """
+    """Says that the caller went away as ASGI says it, where Ray raises that what fetches the body was cancelled."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -168,12 +141,7 @@ class DisconnectMiddleware:
 @serve.deployment(name=API)
 @serve.ingress()
 class ApiReplica:
-    """The HTTP interface.
-
-    Args:
-        settings ([`ServiceSettings`]): Limits and keys.
-        replicas (`DeploymentHandle`): Of [`ModelReplica`].
-    """
+    """The HTTP interface."""
 
     def __init__(self, settings: ServiceSettings, replicas: DeploymentHandle) -> None:
         _listen_as_ray_does()
@@ -194,14 +162,13 @@ def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
     """The application, for `serve.run`, or as `import_path: catseg_hf.service.application:build` of a config file.
 
     Args:
-        settings (`ServiceSettings` or `dict`): The settings, or those of them that are not the default.
+        settings ([`ServiceSettings`] or `dict`): The settings, or those of them that are not the default.
 
     Returns:
         `serve.Application`
 
     Raises:
-        TypeError: If there is no such setting.
-        ValueError: If one has a value that is not allowed.
+        TypeError, ValueError: If there is no such setting, or one has a value that is not allowed.
     """
     settings = ServiceSettings(**settings) if isinstance(settings, dict) else settings
     # Refused here, if they cannot be read, and not by a process that is started again and again.
@@ -228,4 +195,4 @@ def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
     return api.bind(settings, model.bind(settings))
 
 
-__all__ = ["API", "MODEL", "NAME", "build"]
+__all__ = ["build"]

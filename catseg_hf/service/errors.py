@@ -17,12 +17,7 @@ CODES = {
 
 
 class ServiceError(Exception):
-    """An answer that is none.
-
-    Args:
-        status (`int`): Of HTTP, one of [`CODES`].
-        message (`str`): What was wrong, and what to do; never anything about the machine.
-    """
+    """A status of [`CODES`]; what was wrong, and what to do: never anything about the machine."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -32,6 +27,3 @@ class ServiceError(Exception):
     def content(self) -> dict[str, dict[str, str]]:
         """The body of the answer."""
         return {"error": {"code": CODES[self.status], "message": self.message}}
-
-
-__all__ = ["CODES", "ServiceError"]

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from catseg_hf.formats.label_studio import TAGS, ResultTags
-from catseg_hf.formats.options import AnnotationOptions
 from catseg_hf.prompts_catseg import Label
 from catseg_hf.service.errors import ServiceError
 
@@ -35,46 +34,16 @@ class ExtraParams(BaseModel):
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """A labelling interface, as far as segmentation is concerned.
+    """A labelling interface, as far as segmentation is concerned."""
 
-    Args:
-        labels (`list[str | list[str]]`): The classes, each with its synonyms.
-        tags ([`ResultTags`]): What results refer to.
-        shapes (`str`): `"polygons"` or `"rle"`.
-        image_key (`str`): Under which the data of a task has the address of its image.
-    """
-
-    labels: list[Label]
-    tags: ResultTags
-    shapes: str
-    image_key: str
-
-    def options(self, params: ExtraParams) -> AnnotationOptions:
-        """How regions are made.
-
-        Args:
-            params ([`ExtraParams`]): Of the backend.
-
-        Returns:
-            [`AnnotationOptions`]
-        """
-        return AnnotationOptions(params.min_area, params.simplify, params.fill_holes, self.shapes)
+    labels: list[Label]  # each with its synonyms
+    tags: ResultTags  # what results refer to
+    shapes: str  # "polygons" or "rle"
+    image_key: str  # under which the data of a task has the address of its image
 
 
 def read_label_config(text: Any) -> LabelConfig:
-    """Reads a labelling interface.
-
-    The first `PolygonLabels` or `BrushLabels` that are for an image count.
-
-    Args:
-        text (`str`): XML.
-
-    Returns:
-        [`LabelConfig`]
-
-    Raises:
-        ServiceError: If it is none, or has nothing to segment.
-    """
+    """Reads a labelling interface, of which the first `PolygonLabels` or `BrushLabels` that are for an image count."""
     if not isinstance(text, str) or len(text) > MAX_LETTERS or "<!DOCTYPE" in text:
         raise ServiceError(422, "The labelling interface is no XML, too long, or has a DOCTYPE.")
     try:
@@ -107,17 +76,7 @@ def _words(label: ElementTree.Element) -> list[str]:
 
 
 def read_extra_params(content: Any) -> ExtraParams:
-    """Reads the extra parameters of a backend.
-
-    Args:
-        content (`str` or `dict`, *optional*): JSON, or what it holds.
-
-    Returns:
-        [`ExtraParams`]
-
-    Raises:
-        ServiceError: If something in them is not known, or has a value that is not allowed.
-    """
+    """Reads the extra parameters of a backend: JSON, or what it holds."""
     try:
         fields = json.loads(content) if isinstance(content, str) and content.strip() else content or {}
         if not isinstance(fields, dict):
@@ -131,6 +90,3 @@ def read_extra_params(content: Any) -> ExtraParams:
         name = first["loc"][0] if first["loc"] else "object"
         known = ", ".join(ExtraParams.model_fields)
         raise ServiceError(422, f"Extra params, {name}: {first['msg']}. There are {known}.") from error
-
-
-__all__ = ["ExtraParams", "LabelConfig", "read_extra_params", "read_label_config"]

@@ -5,30 +5,26 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.requests import ClientDisconnect
 
 from catseg_hf.formats.label_studio import LabelStudio, ResultTags, to_results
 from catseg_hf.formats.options import AnnotationOptions
 from catseg_hf.segmenting import Segmentation
-from catseg_hf.service.backend import Backend
 from catseg_hf.service.errors import CODES, ServiceError
 from catseg_hf.service.gate import CALLER_LEFT, Gate
-from catseg_hf.service.keys import check_key
 from catseg_hf.service.label_config import ExtraParams, read_extra_params, read_label_config
-from catseg_hf.service.label_studio_photos import LabelStudioPhotos
-from catseg_hf.service.requests import MAX_OTHER_BYTES, limited
-from catseg_hf.service.segment_request import SegmentRequest, check_photo, checked_labels, checked_others
+from catseg_hf.service.requests import MAX_OTHER_BYTES, read_object
+from catseg_hf.service.segment_request import Backend, SegmentRequest, check_photo, checked_labels, checked_others
 from catseg_hf.service.settings import ServiceSettings
+from catseg_hf.service.web_photos import LabelStudioPhotos
 
 
-FORMAT = LabelStudio()
 KEPT_PROJECTS = 1024
 # Of a query, what can stay as it is.
 READABLE = "/:,;()'$"
@@ -36,12 +32,7 @@ READABLE = "/:,;()'$"
 
 @dataclass(frozen=True, kw_only=True)
 class DraftRequest(SegmentRequest):
-    """A request whose answer is the regions of a prediction.
-
-    Args:
-        tags ([`ResultTags`]): What the regions refer to.
-        options ([`AnnotationOptions`]): How they are made.
-    """
+    """A request whose answer is the regions of a prediction: what they refer to, and how they are made."""
 
     tags: ResultTags
     options: AnnotationOptions
@@ -55,13 +46,7 @@ class DraftRequest(SegmentRequest):
 
 
 class LabelStudioBackend:
-    """What Label Studio asks.
-
-    Args:
-        settings ([`ServiceSettings`]): Limits, and where Label Studio is.
-        backend ([`Backend`]): What segments.
-        gate ([`Gate`]): Counts photos.
-    """
+    """What Label Studio asks."""
 
     def __init__(self, settings: ServiceSettings, backend: Backend, gate: Gate) -> None:
         self.settings, self.backend, self.gate = settings, backend, gate
@@ -76,19 +61,9 @@ class LabelStudioBackend:
         return f"{described['name']} {digest[:8]}".strip()
 
     async def setup(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Checks a project's labelling interface, and keeps its extra parameters.
-
-        Args:
-            body (`dict`): Of the request.
-
-        Returns:
-            `dict`: The answer.
-
-        Raises:
-            ServiceError: If the project cannot be segmented.
-        """
+        """Checks a project's labelling interface, and keeps its extra parameters."""
         params = read_extra_params(body.get("extra_params"))
-        self._request_maker(body.get("schema"), params)
+        self._draft_request(body.get("schema"), params)
         project = str(body.get("project"))
         self.params[project] = params
         self.params.move_to_end(project)
@@ -102,15 +77,7 @@ class LabelStudioBackend:
         Where a photo cannot be had, the task gets a prediction without regions, whose version says why: that is what
         Label Studio shows, and it asks again later, since it is not the model's version.
 
-        Args:
-            body (`dict`): Of the request.
-
-        Returns:
-            `dict`: The answer: a prediction for each task, or for the first, if all take too long; Label Studio then
-            asks for each in a request of its own.
-
-        Raises:
-            ServiceError: If no task can be segmented.
+        If all take too long, only the first is answered, and Label Studio asks for each in a request of its own.
         """
         tasks = body.get("tasks")
         if not isinstance(tasks, list) or not tasks or not all(isinstance(each, dict) for each in tasks):
@@ -118,9 +85,8 @@ class LabelStudioBackend:
         handed = body.get("params")
         handed = handed.get("extra_params") if isinstance(handed, dict) else None
         kept = self.params.get(str(body.get("project")), ExtraParams())
-        image_key, make_request = self._request_maker(
-            body.get("label_config"), read_extra_params(handed) if handed else kept
-        )
+        params = read_extra_params(handed) if handed else kept
+        image_key, request = self._draft_request(body.get("label_config"), params)
         version = await self.gate.in_time(self.version())
         # One that is fetched beside those that are worked on.
         some = asyncio.Semaphore(self.settings.replicas + 1)
@@ -128,7 +94,7 @@ class LabelStudioBackend:
         async def draft(task: dict[str, Any]) -> dict[str, Any]:
             async with some:
                 try:
-                    return {**await self._draft(task, image_key, make_request), "model_version": version}
+                    return {**await self._draft(task, image_key, request), "model_version": version}
                 except ServiceError as error:
                     return {"result": [], "score": 0.0, "model_version": error.message}
 
@@ -139,25 +105,23 @@ class LabelStudioBackend:
             others = []
         return {"results": [first, *others]}
 
-    def _request_maker(self, interface: Any, params: ExtraParams) -> tuple[str, Callable[..., DraftRequest]]:
-        """Under which name tasks have their images, and what makes a request of the photo of one."""
+    def _draft_request(self, interface: Any, params: ExtraParams) -> tuple[str, DraftRequest]:
+        """Under which name tasks have their images, and a request but for its photo."""
         config = read_label_config(interface)
         labels = checked_labels(config.labels, self.settings)
-        make_request = partial(
-            DraftRequest,
+        request = DraftRequest(
+            photo=b"",
             labels=labels,
             others=checked_others(params.others, labels, self.settings),
             threshold=params.threshold,
             background=None,
-            format=FORMAT.name,
+            format=LabelStudio.name,
             tags=config.tags,
-            options=config.options(params),
+            options=AnnotationOptions(params.min_area, params.simplify, params.fill_holes, config.shapes),
         )
-        return config.image_key, make_request
+        return config.image_key, request
 
-    async def _draft(
-        self, task: dict[str, Any], image_key: str, make_request: Callable[..., DraftRequest]
-    ) -> dict[str, Any]:
+    async def _draft(self, task: dict[str, Any], image_key: str, request: DraftRequest) -> dict[str, Any]:
         async def work() -> tuple[bytes, int]:
             data, number = task.get("data"), task.get("id")
             address = data.get(image_key) if isinstance(data, dict) else None
@@ -165,27 +129,20 @@ class LabelStudioBackend:
                 raise ServiceError(422, f"The task has no id, or no address of an image in its data as {image_key}.")
             photo = await self.photos.fetch(address, number)
             check_photo(photo, self.settings)
-            return await self.backend.segment(make_request(photo=photo))
+            return await self.backend.segment(replace(request, photo=photo))
 
         return json.loads(await self.gate.answered(work))
 
 
-def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, gate: Gate) -> None:
-    """Adds what Label Studio asks of a machine-learning backend.
-
-    Args:
-        api (`fastapi.FastAPI`): The interface.
-        settings ([`ServiceSettings`]): Limits and keys.
-        backend ([`Backend`]): What segments.
-        gate ([`Gate`]): Counts photos.
-    """
-    keys = settings.api_keys()
+def add_label_studio(api: APIRouter, settings: ServiceSettings, backend: Backend, gate: Gate) -> None:
+    """Adds what Label Studio asks of a machine-learning backend; its photos are counted by the gate."""
     asked = LabelStudioBackend(settings, backend, gate)
 
     async def answer(request: Request, work: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]) -> Response:
-        check_key(request, keys)
+        limit = settings.max_photo_bytes + MAX_OTHER_BYTES
         try:
-            return JSONResponse(await work(await gate.in_time(_read_body(request, settings))))
+            body = await gate.in_time(read_object(request, limit, advice="send fewer tasks"))
+            return JSONResponse(await work(body))
         except ServiceError as error:
             # Of an error, Label Studio shows the status and the address, and of the body nothing: so it is sent to an
             # address that says why.
@@ -195,8 +152,7 @@ def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, 
             return Response(status_code=CALLER_LEFT)
 
     @api.get("/health", summary="Label Studio: whether the service runs")
-    async def health(request: Request) -> dict[str, str]:
-        check_key(request, keys)
+    async def health() -> dict[str, str]:
         return {"status": "UP", "model_class": "CAT-Seg"}
 
     @api.post("/setup", summary="Label Studio: a project is connected")
@@ -208,21 +164,5 @@ def add_label_studio(api: FastAPI, settings: ServiceSettings, backend: Backend, 
         return await answer(request, asked.predict)
 
     @api.get("/refused", include_in_schema=False)
-    async def refused(request: Request, status: int = 422, why: str = "") -> Response:
-        check_key(request, keys)
+    async def refused(status: int = 422, why: str = "") -> Response:
         raise ServiceError(status if status in CODES else 422, why)
-
-
-async def _read_body(request: Request, settings: ServiceSettings) -> dict[str, Any]:
-    limit = settings.max_photo_bytes + MAX_OTHER_BYTES
-    body = b"".join([part async for part in limited(request, limit, "send fewer tasks")])
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ServiceError(400, "The body is no JSON, or damaged.") from error
-    if not isinstance(fields, dict):
-        raise ServiceError(422, "The body must be a JSON object.")
-    return fields
-
-
-__all__ = ["DraftRequest", "add_label_studio"]

@@ -2,7 +2,6 @@
 """What callers send, as forms or as JSON, and what is refused of it before a model is asked."""
 
 import base64
-import binascii
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -21,7 +20,9 @@ from catseg_hf.service.web_photos import fetch_photo
 
 # Of all that a request holds beside its photo.
 MAX_OTHER_BYTES = 2**18
+ADVICE = "make the photo smaller"
 ANSWERS = tuple(format.name for format in ANSWER_FORMATS)
+Classes = str | list[str | list[str]] | None
 IMAGE_HELP = "The photo: JPEG, PNG, WebP, HEIC where the service reads it, or what else Pillow reads."
 
 
@@ -29,46 +30,34 @@ class SegmentOptions(BaseModel):
     """What a request says beside its photo."""
 
     model_config = ConfigDict(extra="forbid")
-
-    labels: Annotated[
-        str | list[str | list[str]] | None,
-        Field(
-            description="Classes, separated by commas; or, if there is a semicolon, classes separated by semicolons "
-            "and their synonyms by commas. In JSON also a list, in which a list is a class with synonyms. By default "
-            "those that the model has itself.",
-            examples=["cat, grass", "person, man, woman; road"],
-        ),
-    ] = None
-    others: Annotated[
-        str | list[str | list[str]] | None,
-        Field(
-            description="Classes that compete and are not in the answer: `own`, those that the model has itself; the "
-            "name of a vocabulary, such as `coco_stuff_171`; labels, as for `labels`; or `none`. By default `own` with "
-            "a single label, and `none` with several.",
-            examples=["own", "road, sky"],
-        ),
-    ] = None
-    threshold: Annotated[
-        float | None, Field(ge=0, le=1, description="Least score that the best class of a pixel needs.")
-    ] = None
-    background: Annotated[
-        str | None,
-        Field(description="A class for the pixels below the threshold, and of others; without it they have none."),
-    ] = None
-    views: Annotated[
-        Literal["one", "sliding"] | None,
-        Field(
-            description="`one`: the whole photo at once, several times as fast; `sliding`: windows over it, as in the "
-            "paper. By default what the service was started with."
-        ),
-    ] = None
-    format: Annotated[
-        Literal[ANSWERS],
-        Field(
-            description="JSON, or a PNG: a picture with a legend, or class ids (255, or 65535 in one of 16 bits, for "
-            "no class), whose text chunk `labels` holds the names."
-        ),
-    ] = ANSWERS[0]
+    labels: Classes = Field(
+        None,
+        description="Classes, separated by commas; or, if there is a semicolon, classes separated by semicolons "
+        "and their synonyms by commas. In JSON also a list, in which a list is a class with synonyms. By default "
+        "those that the model has itself.",
+        examples=["cat, grass", "person, man, woman; road"],
+    )
+    others: Classes = Field(
+        None,
+        description="Classes that compete and are not in the answer: `own`, those that the model has itself; the "
+        "name of a vocabulary, such as `coco_stuff_171`; labels, as for `labels`; or `none`. By default `own` with "
+        "a single label, and `none` with several.",
+        examples=["own", "road, sky"],
+    )
+    threshold: float | None = Field(None, ge=0, le=1, description="Least score that the best class of a pixel needs.")
+    background: str | None = Field(
+        None, description="A class for the pixels below the threshold, and of others; without it they have none."
+    )
+    views: Literal["one", "sliding"] | None = Field(
+        None,
+        description="`one`: the whole photo at once, several times as fast; `sliding`: windows over it, as in the "
+        "paper. By default what the service was started with.",
+    )
+    format: Literal[ANSWERS] = Field(
+        ANSWERS[0],
+        description="JSON, or a PNG: a picture with a legend, or class ids (255, or 65535 in one of 16 bits, for "
+        "no class), whose text chunk `labels` holds the names.",
+    )
 
 
 class SegmentForm(SegmentOptions):
@@ -76,31 +65,20 @@ class SegmentForm(SegmentOptions):
 
     labels: Annotated[str | None, SegmentOptions.model_fields["labels"]] = None
     others: Annotated[str | None, SegmentOptions.model_fields["others"]] = None
-    image: Annotated[bytes, Field(description=IMAGE_HELP, json_schema_extra={"format": "binary"})]
+    image: bytes = Field(description=IMAGE_HELP, json_schema_extra={"format": "binary"})
 
 
 class SegmentJson(SegmentOptions):
     """A request as JSON."""
 
-    image: Annotated[str | None, Field(description=f"{IMAGE_HELP} In base64.")] = None
-    image_url: Annotated[
-        str | None, Field(description="Instead of `image`, if the service allows it: where it fetches the photo.")
-    ] = None
+    image: str | None = Field(None, description=f"{IMAGE_HELP} In base64.")
+    image_url: str | None = Field(
+        None, description="Instead of `image`, if the service allows it: where it fetches the photo."
+    )
 
 
 async def read_request(request: Request, settings: ServiceSettings) -> SegmentRequest:
-    """Reads a request, and no more of it than is allowed.
-
-    Args:
-        request (`fastapi.Request`): What came.
-        settings ([`ServiceSettings`]): The limits.
-
-    Returns:
-        [`SegmentRequest`]
-
-    Raises:
-        ServiceError: If anything is wrong with it.
-    """
+    """Reads a request, and no more of it than is allowed."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         photo, options = await _read_form(request, settings)
@@ -118,13 +96,15 @@ async def read_request(request: Request, settings: ServiceSettings) -> SegmentRe
 
 async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:
     limit = settings.max_photo_bytes + MAX_OTHER_BYTES
-    parser = MultiPartParser(request.headers, limited(request, limit), max_files=1, max_fields=8)
+    parser = MultiPartParser(request.headers, _limited(request, limit), max_files=1, max_fields=8)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, UnicodeDecodeError) as error:
         raise ServiceError(400, f"The form cannot be read: {getattr(error, 'message', 'it is damaged')}") from error
     try:
-        fields = _once_each(form.multi_items())
+        fields = dict(form.multi_items())
+        if twice := [name for name in fields if len(form.getlist(name)) > 1]:
+            raise ServiceError(422, f"`{twice[0]}` is given several times: give it once.")
         image = fields.pop("image", None)
         if not isinstance(image, UploadFile):
             raise ServiceError(422, "There is no photo: send its file as `image`.")
@@ -137,24 +117,10 @@ async def _read_form(request: Request, settings: ServiceSettings) -> tuple[bytes
         await form.close()
 
 
-def _once_each(entries: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(entries)
-    if len(fields) < len(entries):
-        names = [name for name, _ in entries]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ServiceError(422, f"`{twice}` is given several times: give it once.")
-    return fields
-
-
 async def _read_json(request: Request, settings: ServiceSettings) -> tuple[bytes, SegmentOptions]:
     # Base64 has four letters for three bytes.
-    body = b"".join([part async for part in limited(request, settings.max_photo_bytes * 4 // 3 + MAX_OTHER_BYTES)])
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ServiceError(400, "The body is no JSON, or damaged.") from error
-    if not isinstance(fields, dict):
-        raise ServiceError(422, 'The body must be a JSON object, such as {"image": ..., "labels": "cat, grass"}.')
+    limit = settings.max_photo_bytes * 4 // 3 + MAX_OTHER_BYTES
+    fields = await read_object(request, limit, example=', such as {"image": ..., "labels": "cat, grass"}')
     options = _validated(SegmentJson, fields)
     if (options.image is None) == (options.image_url is None):
         either = "either `image` or `image_url`" if settings.allow_urls else "`image`"
@@ -165,25 +131,25 @@ async def _read_json(request: Request, settings: ServiceSettings) -> tuple[bytes
         return await fetch_photo(options.image_url, settings.max_photo_bytes), options
     try:
         photo = base64.b64decode(options.image, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise ServiceError(422, "`image` is no base64: encode the bytes of the file, without a prefix.") from error
     return photo, options
 
 
-async def limited(request: Request, limit: int, advice: str = "make the photo smaller") -> AsyncIterator[bytes]:
-    """The body of a request, up to a limit.
+async def read_object(request: Request, limit: int, *, advice: str = ADVICE, example: str = "") -> dict[str, Any]:
+    """The JSON object of a request, which has at most `limit` bytes; `advice` says what to do about more."""
+    body = b"".join([part async for part in _limited(request, limit, advice)])
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ServiceError(400, "The body is no JSON, or damaged.") from error
+    if not isinstance(fields, dict):
+        raise ServiceError(422, f"The body must be a JSON object{example}.")
+    return fields
 
-    Args:
-        request (`fastapi.Request`): The request.
-        limit (`int`): Number of bytes.
-        advice (`str`, *optional*, defaults to `"make the photo smaller"`): What to do about more.
 
-    Returns:
-        An iterator over its parts.
-
-    Raises:
-        ServiceError: If there are more; nothing more is read then, or nothing at all where the header says so.
-    """
+async def _limited(request: Request, limit: int, advice: str = ADVICE) -> AsyncIterator[bytes]:
+    """The parts of a body; beyond the limit nothing is read, or nothing at all where the header says so."""
     error = ServiceError(413, f"The request has more than {limit:,} bytes: {advice}.")
     announced = request.headers.get("content-length", "0")
     if announced.isdigit() and int(announced) > limit:
@@ -206,6 +172,3 @@ def _validated(kind: type[SegmentOptions], fields: dict[str, Any]) -> Any:
             known = ", ".join(dict.fromkeys(["image", *kind.model_fields]))
             raise ServiceError(422, f"`{name}` is not known: there are {known}.") from error
         raise ServiceError(422, f"`{name}`: {first['msg']}, got {str(first['input'])[:100]!r}.") from error
-
-
-__all__ = ["MAX_OTHER_BYTES", "SegmentForm", "SegmentJson", "limited", "read_request"]

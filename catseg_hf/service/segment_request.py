@@ -5,7 +5,7 @@ import re
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -23,25 +23,15 @@ from catseg_hf.vocabularies import available_vocabularies, load_vocabulary
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """A request that passed all checks but those that need a model.
+    """A request that passed all checks but those that need a model."""
 
-    Args:
-        photo (`bytes`): The file.
-        labels (`list[str | list[str]]`, *optional*): The classes; the model's own without.
-        threshold (`float`, *optional*): Least score, from 0 to 1.
-        background (`str`, *optional*): Class of pixels below it.
-        format (`str`): Name of the format of the answer.
-        others (`str` or `list[str | list[str]]`, *optional*): As [`others_by_default`] returns them.
-        views (`"one"` or `"sliding"`, *optional*): As [`Segmenter`] takes it.
-    """
-
-    photo: bytes
-    labels: list[Label] | None
+    photo: bytes  # the file
+    labels: list[Label] | None  # without them, the model's own
     threshold: float | None
     background: str | None
-    format: str
-    others: str | list[Label] | None = None
-    views: Views | None = None
+    format: str  # of the answer, by its name
+    others: str | list[Label] | None = None  # as `others_by_default` returns them
+    views: Views | None = None  # as `Segmenter` takes it
 
     @property
     def media_type(self) -> str | None:
@@ -49,32 +39,25 @@ class SegmentRequest:
         return find_format(self.format).media_type
 
     def answer(self, result: Segmentation, model: str) -> bytes:
-        """The body of the answer.
-
-        Args:
-            result ([`Segmentation`]): The segmented photo.
-            model (`str`): What the model is called.
-
-        Returns:
-            `bytes`
-        """
+        """The body of the answer, of a model that is called `model`."""
         return find_format(self.format).answer(result, model)
 
 
+class Backend(Protocol):
+    """What segments."""
+
+    async def segment(self, request: SegmentRequest) -> tuple[bytes, int]:
+        """The body of the answer, and how many photos went through the model together with this one."""
+
+    async def describe(self) -> dict[str, Any]:
+        """What the model is, as [`ServedModel.describe`] says it."""
+
+    async def is_ready(self) -> bool:
+        """Whether a model is there."""
+
+
 def checked_others(others: Any, labels: list[Label] | None, settings: ServiceSettings) -> str | list[Label] | None:
-    """The others of a request; never a string that could be the path of a file.
-
-    Args:
-        others (`str` or `list[str | list[str]]`, *optional*): As they were sent.
-        labels (`list[str | list[str]]`, *optional*): The labels.
-        settings ([`ServiceSettings`]): The limits.
-
-    Returns:
-        `str` or `list[str | list[str]]`, *optional*: For [`SegmentRequest`].
-
-    Raises:
-        ServiceError: If they cannot be used.
-    """
+    """The others of a request, for [`SegmentRequest`]; never a string that could be the path of a file."""
     others = others_by_default(labels, others)
     if others in (None, [], OWN):
         return others or None
@@ -84,22 +67,10 @@ def checked_others(others: Any, labels: list[Label] | None, settings: ServiceSet
 
 
 def checked_labels(labels: Any, settings: ServiceSettings, argument: str = "labels") -> list[Label] | None:
-    """The labels of a request, of which there may be only so many.
-
-    Args:
-        labels (`str` or `list[str | list[str]]`, *optional*): As they were sent.
-        settings ([`ServiceSettings`]): The limits.
-        argument (`str`, *optional*, defaults to `"labels"`): What they are called.
-
-    Returns:
-        `list[str | list[str]]`, *optional*
-
-    Raises:
-        ServiceError: If they cannot be used.
-    """
+    """The labels of a request, or what else `argument` calls them, of which there may be only so many."""
     if labels is None:
         return None
-    names = re.split("[,;]", labels) if isinstance(labels, str) else _flat(labels)
+    names = re.split("[,;]", labels) if isinstance(labels, str) else _names_in(labels)
     for what, number, limit in (
         ("names", len(names), settings.max_names),
         ("letters", sum(map(len, names)), settings.max_letters),
@@ -112,20 +83,12 @@ def checked_labels(labels: Any, settings: ServiceSettings, argument: str = "labe
         raise ServiceError(422, str(error)) from error
 
 
-def _flat(labels: list[Label]) -> list[str]:
+def _names_in(labels: list[Label]) -> list[str]:
     return [name for label in labels for name in ([label] if isinstance(label, str) else label)]
 
 
 def check_photo(photo: bytes, settings: ServiceSettings) -> None:
-    """Refuses what is no photo, or too large a one, by its first bytes.
-
-    Args:
-        photo (`bytes`): The file.
-        settings ([`ServiceSettings`]): The limits.
-
-    Raises:
-        ServiceError: If it is refused.
-    """
+    """Refuses what is no photo, or too large a one, by its first bytes."""
     if not photo:
         raise ServiceError(422, "`image` is empty: send the bytes of the file.")
     if len(photo) > settings.max_photo_bytes:
@@ -145,6 +108,3 @@ def check_photo(photo: bytes, settings: ServiceSettings) -> None:
         raise ServiceError(415, "`image` is HEIC, which this service does not read: send JPEG or PNG.") from error
     except Exception as error:  # decoders raise errors of all kinds on damaged files
         raise ServiceError(415, "`image` is no picture, or of a format that is not known: send JPEG or PNG.") from error
-
-
-__all__ = ["SegmentRequest", "check_photo", "checked_labels", "checked_others"]

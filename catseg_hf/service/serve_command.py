@@ -51,14 +51,19 @@ def serve(
         bool, typer.Option("--allow-urls", help="Fetch photos from public addresses, for `image_url`.")
     ] = False,
     api_key_file: Annotated[
-        Path | None, typer.Option(help="A file with a key in each line, one of which callers must send.")
+        Path | None,
+        typer.Option(resolve_path=True, help="A file with a key in each line, one of which callers must send."),
     ] = None,
     label_studio_url: Annotated[
         str | None, typer.Option(help="The Label Studio whose photos it fetches, as its machine-learning backend.")
     ] = None,
     label_studio_token_file: Annotated[
         Path | None,
-        typer.Option(help="A file with a token of Label Studio.", show_default="the variable LABEL_STUDIO_API_KEY"),
+        typer.Option(
+            resolve_path=True,
+            help="A file with a token of Label Studio.",
+            show_default="the variable LABEL_STUDIO_API_KEY",
+        ),
     ] = None,
 ) -> None:
     """Start a service: photos and labels over HTTP, masks back. Ctrl-C finishes what runs, and ends it."""
@@ -76,9 +81,9 @@ def serve(
         max_names=max_names,
         timeout=timeout,
         allow_urls=allow_urls,
-        api_key_file=_absolute(api_key_file),
+        api_key_file=api_key_file,
         label_studio_url=label_studio_url,
-        label_studio_token_file=_absolute(label_studio_token_file),
+        label_studio_token_file=label_studio_token_file,
     )
     if address is None:
         from catseg_hf.hub import find_model
@@ -89,10 +94,6 @@ def serve(
     with ray_session(address):
         # Only now, since Ray sets its own.
         _run(settings, host, port, _stop_signal())
-
-
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.resolve())
 
 
 def _stop_signal() -> threading.Event:
@@ -127,6 +128,3 @@ def _run(settings: ServiceSettings, host: str, port: int, stop: threading.Event)
     finally:
         # Of a Ray of this machine too: its end would cut off answers that are on their way.
         ray_serve.delete(NAME)
-
-
-__all__ = ["serve"]

@@ -3,7 +3,7 @@
 
 import hashlib
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,6 @@ from catseg_hf.prompts_catseg import Label
 from catseg_hf.segmenting import Segmentation, Segmenter, load_model
 from catseg_hf.segmenting.loading import embed_labels
 from catseg_hf.segmenting.photo_reading import decode_photo
-from catseg_hf.service.embedding_store import EmbeddingStore, vocabulary_key
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.settings import ServiceSettings
@@ -36,37 +35,48 @@ class PreparedRequest(NamedTuple):
     inputs: BatchFeature
 
 
-class ServedModel:
-    """A model that answers requests.
+class EmbeddingStore:
+    """Text embeddings of the vocabularies that were asked for last; the one that was not used for longest goes first.
 
-    `prepare` may run in several threads; `segment` in one at a time.
-
-    Args:
-        settings ([`ServiceSettings`]): Which model, and how.
-
-    Raises:
-        ValueError: If there is no such model or device.
+    A service owns its weights, which never change under it, so that embeddings may be kept here, and only here.
     """
+
+    def __init__(self, compute: Callable[[list[Label] | None], torch.Tensor], size: int) -> None:
+        self.compute, self.size = compute, size
+        self._kept: OrderedDict[Hashable, torch.Tensor] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, labels: list[Label] | None) -> torch.Tensor:
+        """Embeddings of labels, or of the model's own, kept or computed: (T, P, D) or (T, P, S, D)."""
+        key = _vocabulary_key(labels)
+        embeds = self._kept.pop(key, None)
+        # At the end, where the last that were used are.
+        self._kept[key] = self.compute(labels) if embeds is None else embeds
+        if len(self._kept) > self.size:
+            self._kept.popitem(last=False)
+        return self._kept[key]
+
+
+class ServedModel:
+    """A model that answers requests: `prepare` may run in several threads, `segment` in one at a time."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.network, processor = load_model(settings.model, settings.device, settings.dtype)
         self.processor = processor.with_views(settings.views)
-        self.embeddings = EmbeddingStore(self._embed, settings.kept_vocabularies)
+        self.embeddings = EmbeddingStore(
+            lambda labels: embed_labels(self.network, self.processor, labels), settings.kept_vocabularies
+        )
 
     @property
     def batch_size(self) -> int:
         """Photos that go through the model together."""
-        is_cpu = self.network.device.type == "cpu"
-        return self.settings.batch_size or (1 if is_cpu else 16)
+        return self.settings.batch_size or (1 if self.network.device.type == "cpu" else 16)
 
     def describe(self) -> dict[str, Any]:
-        """What callers can know of the model.
-
-        Returns:
-            `dict`: `name`, `commit` (on the Hub) or `weights` (SHA-256 of its files), and `vocabulary`, the names of
-            the classes that it has itself.
-        """
+        """Name, commit (on the Hub) or SHA-256 of the weights, and the classes that the model has itself."""
         config = self.network.config
         folder = Path(find_model(self.settings.model))
         commit = getattr(config, "_commit_hash", None)
@@ -77,17 +87,7 @@ class ServedModel:
         return {"name": name, **source, "vocabulary": list(config.id2label.values()) if has_vocabulary else []}
 
     def prepare(self, request: SegmentRequest) -> PreparedRequest:
-        """Reads the photo of a request, and makes the model's inputs of it.
-
-        Args:
-            request ([`SegmentRequest`]): The request.
-
-        Returns:
-            [`PreparedRequest`]
-
-        Raises:
-            ServiceError: If the photo is damaged.
-        """
+        """Reads the photo of a request, and makes the model's inputs of it; a `ServiceError` if it is damaged."""
         try:
             picture = decode_photo(BytesIO(request.photo), self.settings.max_photo_pixels)
         except Exception as error:  # decoders raise errors of all kinds on damaged files
@@ -96,15 +96,9 @@ class ServedModel:
         return PreparedRequest(request, picture, processor(images=picture, device=self.network.device))
 
     def segment(self, waiting: Sequence[PreparedRequest]) -> list[Segmentation | ServiceError]:
-        """Segments the photos of several callers.
+        """Segments the photos of several callers, with scores; or says why there is no result.
 
         All photos share the image towers; those with equal labels all that follows.
-
-        Args:
-            waiting (`Sequence[PreparedRequest]`): What waits.
-
-        Returns:
-            `list[Segmentation | ServiceError]`: For each its segmentation, with scores, or why there is none.
         """
         try:
             return self._segment_together(waiting)
@@ -122,7 +116,8 @@ class ServedModel:
         results = dict(enumerate(segmenters))
         sound = [index for index, segmenter in results.items() if isinstance(segmenter, Segmenter)]
         for alike in _grouped(sound, lambda index: waiting[index].inputs["pixel_values"].shape):
-            inputs = _joined([waiting[index].inputs for index in alike])
+            each_input = [waiting[index].inputs for index in alike]
+            inputs = {name: torch.cat([each[name] for each in each_input]) for name in each_input[0]}
             geometry = {name: inputs.pop(name) for name in ("view_boxes", "resized_sizes") if name in inputs}
             image_embeds = self.network.get_image_embeds(**inputs)
             places = dict(zip(alike, range(len(alike)), strict=True))
@@ -158,13 +153,15 @@ class ServedModel:
         except ValueError as error:
             return ServiceError(422, str(error))
 
-    def _embed(self, labels: list[Label] | None) -> torch.Tensor:
-        return embed_labels(self.network, self.processor, labels)
+
+def _vocabulary_key(labels: list[Label] | None) -> Hashable:
+    """Equal for equal vocabularies only: a class with one synonym is not that of its name and a comma."""
+    return None if labels is None else tuple(label if isinstance(label, str) else tuple(label) for label in labels)
 
 
 def _classes_key(request: SegmentRequest) -> Hashable:
-    others = request.others if isinstance(request.others, str) else vocabulary_key(request.others)
-    return vocabulary_key(request.labels), others
+    others = request.others if isinstance(request.others, str) else _vocabulary_key(request.others)
+    return _vocabulary_key(request.labels), others
 
 
 def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
@@ -174,10 +171,6 @@ def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[lis
     return list(groups.values())
 
 
-def _joined(inputs: Sequence[BatchFeature]) -> dict[str, torch.Tensor]:
-    return {name: torch.cat([each[name] for each in inputs]) for name in inputs[0]}
-
-
 def _digest(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
@@ -185,6 +178,3 @@ def _digest(files: Iterable[Path]) -> str:
             while part := file.read(2**20):
                 digest.update(part)
     return digest.hexdigest()
-
-
-__all__ = ["PreparedRequest", "ServedModel"]

@@ -31,13 +31,22 @@ class ServiceSettings:
         timeout (`float`, *optional*, defaults to 60.0): Seconds that a request may take, its upload included.
         kept_vocabularies (`int`, *optional*, defaults to 64): Vocabularies whose embeddings a replica keeps.
         allow_urls (`bool`, *optional*, defaults to `False`): Whether photos are fetched from the web.
-        api_key_file (`str`, *optional*): A file with a key in each line; by default nobody needs one.
+        api_key_file (`str` or `Path`, *optional*): A file with a key in each line; by default nobody needs one.
         label_studio_url (`str`, *optional*): The Label Studio whose backend this is, and whose photos it fetches.
-        label_studio_token_file (`str`, *optional*):
+        label_studio_token_file (`str` or `Path`, *optional*):
             A file with a token of Label Studio; by default the environment's `LABEL_STUDIO_API_KEY`, if it is set.
 
     Raises:
         ValueError: If a number is not positive, or the file has no keys.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.service import ServiceSettings
+
+    >>> ServiceSettings(model="tiny", max_waiting=8).limits["max_waiting"]
+    8
+    ```
     """
 
     model: str = "base"
@@ -55,9 +64,9 @@ class ServiceSettings:
     timeout: float = 60.0
     kept_vocabularies: int = 64
     allow_urls: bool = False
-    api_key_file: str | None = None
+    api_key_file: str | Path | None = None
     label_studio_url: str | None = None
-    label_studio_token_file: str | None = None
+    label_studio_token_file: str | Path | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -76,44 +85,23 @@ class ServiceSettings:
         return {name: getattr(self, name) for name in names}
 
     def api_keys(self) -> list[bytes]:
-        """The keys, read from their file.
-
-        Returns:
-            `list[bytes]`: Empty where nobody needs one.
-
-        Raises:
-            ValueError: If the file cannot be read or has none.
-        """
-        if self.api_key_file is None:
-            return []
-        try:
-            lines = Path(self.api_key_file).read_bytes().split()
-        except OSError as error:
-            raise ValueError(f"The keys in {self.api_key_file} cannot be read: {error.strerror}.") from error
-        if not lines:
-            raise ValueError(f"{self.api_key_file} has no keys: write one in each line.")
-        return lines
+        """The keys in their file; none where nobody needs one. A file without any raises `ValueError`."""
+        return (
+            [] if self.api_key_file is None else _content(self.api_key_file, "keys", "write one in each line").split()
+        )
 
     def label_studio_token(self) -> str | None:
-        """The token for Label Studio, read from its file or the environment.
-
-        Returns:
-            `str`, *optional*
-
-        Raises:
-            ValueError: If the file cannot be read or is empty.
-        """
+        """The token for Label Studio, from its file or the environment. A file without one raises `ValueError`."""
         if self.label_studio_token_file is None:
             return os.environ.get("LABEL_STUDIO_API_KEY") or None
-        try:
-            token = Path(self.label_studio_token_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ValueError(
-                f"The token in {self.label_studio_token_file} cannot be read: {error.strerror}."
-            ) from error
-        if not token:
-            raise ValueError(f"{self.label_studio_token_file} has no token: write it there.")
-        return token
+        return _content(self.label_studio_token_file, "token", "write it there").decode()
 
 
-__all__ = ["ServiceSettings"]
+def _content(path: str | Path, what: str, advice: str) -> bytes:
+    try:
+        content = Path(path).read_bytes().strip()
+    except OSError as error:
+        raise ValueError(f"The {what} in {path} cannot be read: {error.strerror}.") from error
+    if not content:
+        raise ValueError(f"{path} has no {what}: {advice}.")
+    return content

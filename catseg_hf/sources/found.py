@@ -15,28 +15,18 @@ from catseg_hf.formats.result_files import STDIN
 
 
 class Found(NamedTuple):
-    """An input: its name in messages, the folder that was searched, if it is a file, and its path in that.
+    """An input."""
 
-    Of what is no file, the path is the name of the results.
-    """
-
-    name: str
-    folder: Path | None
-    path: Path
+    name: str  # in messages
+    folder: Path | None  # that was searched; `None` of what is no file
+    path: Path  # in that folder; of what is no file, the name of the results
     is_video: bool = False
 
 
 def find_inputs(inputs: Sequence[str], output: Path, problems: dict[str, str]) -> list[Found]:
-    """Finds all photos and videos, each once.
+    """Finds all photos and videos, each once: files, all in folders but the `output`, `http(s)` URLs, and `"-"`.
 
-    Args:
-        inputs (`Sequence[str]`): Files, folders (with all that is in them), `http(s)` URLs, or `"-"`.
-        output (`Path`): The folder of results, which is not searched.
-        problems (`dict[str, str]`):
-            Gets the reason, by name, for each input that is neither, and for pictures in folders that cannot be read.
-
-    Returns:
-        `list[Found]`
+    `problems` gets the reason, by name, for each input that is neither, and for pictures that cannot be read.
     """
     unique: dict[object, Found] = {}
     for found in _found(inputs, output, problems):
@@ -78,14 +68,7 @@ def _in_folder(name: str, output: Path, problems: dict[str, str]) -> Iterator[Fo
 
 
 def reason_against(kind: FileKind | None) -> str | None:
-    """Why a picture cannot be read.
-
-    Args:
-        kind ([`FileKind`], *optional*): What it is.
-
-    Returns:
-        `str`, *optional*: The reason; `None` for photos, for videos, and for what is not known.
-    """
+    """Why a picture of that kind cannot be read; `None` for photos, for videos, and for what is not known."""
     if kind is None or kind.kind in ("photo", "video"):
         return None
     what = kind.kind.removeprefix("unsupported ")
@@ -93,19 +76,12 @@ def reason_against(kind: FileKind | None) -> str | None:
 
 
 def named(found: Sequence[Found], *, keep_endings: bool = True) -> list[tuple[str, Path]]:
-    """Names the results of inputs.
+    """Each input by its name, and the path of its results in their folder, without an ending.
 
     A result is called after its photo, without the ending, in the same subfolders. Where photos of several folders
     would share a name, the photos of each folder go into one of its name: `a/x.jpg` and `b/x.jpg` are `a/x` and `b/x`,
-    and photos of `p/a` and `q/a` are in `p/a` and `q/a`. Photos that differ only in their ending keep it.
-
-    Args:
-        found (`Sequence[Found]`): The inputs.
-        keep_endings (`bool`, *optional*, defaults to `True`):
-            Whether photos that differ only in their ending keep it, for formats that allow it.
-
-    Returns:
-        `list[tuple[str, Path]]`: Each input, and the path of its results in their folder, without an ending.
+    and photos of `p/a` and `q/a` are in `p/a` and `q/a`. Photos that differ only in their ending keep it, where the
+    formats allow it.
     """
     files = [each for each in found if each.folder is not None]
     folders_of = defaultdict(set)
@@ -141,16 +117,7 @@ def _folder_names(folders: list[Path]) -> dict[Path, Path]:
 
 
 def files_in(folder: Path, output: Path, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Path]:
-    """Files below a folder in alphabetical order, without hidden ones and without earlier results.
-
-    Args:
-        folder (`Path`): The folder.
-        output (`Path`): The folder of results, which is not searched.
-        wanted (`Callable[[str], bool]`, *optional*): Whether a file of that name is wanted; all by default.
-
-    Returns:
-        An iterator over their paths.
-    """
+    """Files below a folder whose names are wanted, in alphabetical order, without hidden ones and the `output`."""
     results = os.path.realpath(output)
     for place, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(
@@ -161,6 +128,3 @@ def files_in(folder: Path, output: Path, wanted: Callable[[str], bool] = lambda 
         for name in sorted(files):
             if not name.startswith(".") and wanted(name):
                 yield Path(place, name)
-
-
-__all__ = ["Found", "files_in", "find_inputs", "named", "reason_against"]

@@ -23,51 +23,29 @@ DEFAULT_FOLDER = Path("segmented")
 
 @dataclass(frozen=True)
 class Job:
-    """A model, labels, and what is written of what is found.
-
-    Args:
-        model, device, dtype (`str`), compiles (`bool`): As [`Segmenter.from_pretrained`] takes them.
-        labels (`list[str | list[str]]`, *optional*): The classes; by default the model's own.
-        others (`str`, *optional*): As [`Segmenter`] takes it, or `"none"`; by default as [`others_by_default`] says.
-        threshold (`float`, *optional*), background (`str`, *optional*), views (`str`, *optional*): As [`Segmenter`]
-            takes them.
-        formats (`tuple[Format, ...]`): What to write.
-        output (`Path`, *optional*): Where to: the file or folder of the first format, or the folder of several inputs.
-        skip_existing (`bool`, *optional*, defaults to `False`): Whether to leave out what has results already.
-        batch_size (`int`, *optional*, defaults to 1): Photos, or windows of a large image, at a time.
-        num_workers (`int`, *optional*, defaults to 4): Threads that read and write photos beside the computing.
-        annotations ([`AnnotationOptions`]), windows ([`WindowOptions`]), videos ([`VideoOptions`]),
-            cluster ([`ClusterOptions`]): What can be chosen about these.
-    """
+    """A model and labels, as [`Segmenter.from_pretrained`] takes them, and what is written of what is found."""
 
     model: str = "base"
     device: str = "auto"
     dtype: str = "auto"
     compiles: bool = False
     labels: "list[Label] | None" = None
-    others: str | None = None
+    others: str | None = None  # or `"none"`; by default as `others_by_default` says
     threshold: float | None = None
     background: str | None = None
     views: "Views | None" = None
     formats: tuple[Format, ...] = (DEFAULT_FORMAT,)
-    output: Path | None = None
-    skip_existing: bool = False
-    batch_size: int = 1
-    num_workers: int = 4
+    output: Path | None = None  # the file or folder of the first format, or the folder of several inputs
+    skip_existing: bool = False  # whether to leave out what has results already
+    batch_size: int = 1  # photos, or windows of a large image, at a time
+    num_workers: int = 4  # threads that read and write photos beside the computing
     annotations: AnnotationOptions = AnnotationOptions()
     windows: WindowOptions = WindowOptions()
     videos: VideoOptions = VideoOptions()
     cluster: ClusterOptions = ClusterOptions()
 
     def load(self) -> "Segmenter":
-        """Loads the model, for these labels.
-
-        Returns:
-            [`Segmenter`]
-
-        Raises:
-            ValueError: If there is no such model or device, or the labels cannot be used.
-        """
+        """Loads the model, for these labels; a `ValueError` says what of them cannot be used."""
         from catseg_hf.segmenting import Segmenter
         from catseg_hf.segmenting.only_named import NONE, others_by_default
 
@@ -92,6 +70,3 @@ class Job:
         if self.others != NONE:
             segmenter.tell()
         return segmenter
-
-
-__all__ = ["DEFAULT_FOLDER", "Job"]

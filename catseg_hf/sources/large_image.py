@@ -2,30 +2,24 @@
 """Large images in windows, from a file to an overview, a label map and outlines: `catseg segment --native`."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import typer
 
-from catseg_hf.atomic_files import written_whole
 from catseg_hf.formats import FORMATS, Format
 from catseg_hf.formats.format import LargeImageOutput, is_url
 from catseg_hf.formats.result_files import STDIN
 from catseg_hf.image_reading_catseg import MAX_PIXELS, TooManyPixelsError
 from catseg_hf.large_images import LargeImageSegmenter, PictureSource, RasterSource
 from catseg_hf.large_images.rasters import load_rasterio
-from catseg_hf.prompts_catseg import Label
-from catseg_hf.segmenting import NO_CLASS, label_name
+from catseg_hf.segmenting import NO_CLASS, Segmenter, label_name
 from catseg_hf.segmenting.photo_reading import read_photo
 
-from .job import Job
 from .source import Run, Source, Task
 
-
-if TYPE_CHECKING:
-    from catseg_hf.segmenting import Segmenter
 
 TIFF_ENDINGS = (".tif", ".tiff")
 # What is said of a file instead of stopping at it: decoders raise errors of several kinds.
@@ -60,94 +54,49 @@ class LargeImages(Source):
                 run.problems[task.name] = f"{error or type(error).__name__}"
                 continue
             with closing(source):
-                segmenter = run.load()
-                large = _in_windows(segmenter, run.job)
+                segmenter, windows = run.load(), run.job.windows
+                large = LargeImageSegmenter(
+                    segmenter.model,
+                    segmenter.processor,
+                    segmenter.text_embeds,
+                    num_labels=segmenter.num_labels,
+                    tile=windows.tile,
+                    scale=windows.scale,
+                    overlap=windows.overlap,
+                    batch_size=run.job.batch_size,
+                )
                 try:
-                    shares = write_large_image(segmenter, large, source, task.targets, Path(task.name).name)
+                    shares = write_large_image(segmenter, large, source, task)
                 except UNREADABLE as error:
                     run.problems[task.name] = f"{error or type(error).__name__}"
                     continue
-            typer.echo(_summary(task, segmenter.labels, shares if run.is_single else []))
+            named = zip(shares, map(label_name, segmenter.labels), strict=True)
+            found = sorted((pair for pair in named if pair[0]), key=lambda pair: -pair[0])
+            typer.echo(task.report(found if run.is_single else []))
         if len(left) < len(tasks):
             typer.echo(f"{len(tasks) - len(left)} were there already")
 
 
-def _in_windows(segmenter: "Segmenter", job: Job) -> LargeImageSegmenter:
-    return LargeImageSegmenter(
-        segmenter.model,
-        segmenter.processor,
-        segmenter.text_embeds,
-        num_labels=segmenter.num_labels,
-        tile=job.windows.tile,
-        scale=job.windows.scale,
-        overlap=job.windows.overlap,
-        batch_size=job.batch_size,
-    )
-
-
 def write_large_image(
-    segmenter: "Segmenter",
-    large: LargeImageSegmenter,
-    source: RasterSource | PictureSource,
-    targets: Mapping[LargeImageOutput, Path],
-    image_name: str,
+    segmenter: Segmenter, large: LargeImageSegmenter, source: RasterSource | PictureSource, task: Task
 ) -> np.ndarray:
-    """Segments an image and writes its results, each whole or not at all.
-
-    Args:
-        segmenter ([`Segmenter`]): Its labels, threshold and background count.
-        large ([`LargeImageSegmenter`]): What segments.
-        source ([`ImageSource`]): The image.
-        targets (`Mapping[LargeImageOutput, Path]`): Where the results go.
-        image_name (`str`): What the image is called.
-
-    Returns:
-        `np.ndarray` of shape `(T,)`: The share of each class of the image.
-
-    Raises:
-        OSError: If the image cannot be read, or a result not be written.
-        ValueError: If outlines have no coordinates.
-    """
+    """Segments an image in windows, writes its results, and returns the share of each class, of shape `(T,)`."""
     counts = np.zeros(len(segmenter.labels) + 1, dtype=np.int64)
-    for path in targets.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as whole:
-        files = {each: whole.enter_context(written_whole(path)) for each, path in targets.items()}
-        with ExitStack() as writing:
-            takers = [
-                writing.enter_context(each.open(path, source, segmenter.labels, image_name))
-                for each, path in files.items()
-            ]
-            for strip in large.strips(source):
-                class_ids = np.where(strip.class_ids < segmenter.num_labels, strip.class_ids, NO_CLASS)
-                class_ids = segmenter.with_background(class_ids, strip.scores)[0]
-                class_ids = np.where(strip.class_ids == NO_CLASS, NO_CLASS, class_ids)
-                counts += np.bincount(class_ids.ravel() + 1, minlength=len(counts))
-                for taker in takers:
-                    taker.add(strip.top, class_ids)
+    with task.results(source, segmenter.labels, Path(task.name).name) as takers:
+        for strip in large.strips(source):
+            class_ids = np.where(strip.class_ids < segmenter.num_labels, strip.class_ids, NO_CLASS)
+            class_ids = segmenter.with_background(class_ids, strip.scores)[0]
+            class_ids = np.where(strip.class_ids == NO_CLASS, NO_CLASS, class_ids)
+            counts += np.bincount(class_ids.ravel() + 1, minlength=len(counts))
+            for add in takers:
+                add(strip.top, class_ids)
     return counts[1:] / counts.sum()
 
 
-def _summary(task: Task, labels: Sequence[Label], shares: Sequence[float]) -> str:
-    """A line for each class in the image, the largest first, and one for each file."""
-    classes = sorted(zip(shares, labels, strict=False), key=lambda pair: -pair[0])
-    lines = [f"{share:6.1%}  {label_name(label)}" for share, label in classes if share]
-    return "\n".join([*lines, *(f"Wrote {path}" for path in task.targets.values())])
-
-
 def open_image(name: str, raster_options: Mapping[str, Any]) -> RasterSource | PictureSource:
-    """Opens an image: TIFF files in pieces, all others decoded as a whole, up to the limit that holds for photos.
+    """Opens an image: TIFF files in pieces, as `raster_options` say, all others up to the limit that holds for photos.
 
-    Args:
-        name (`str`): A path, an `http(s)` URL, or `"-"` for standard input.
-        raster_options (`Mapping[str, Any]`): `bands` and `value_range` of [`RasterSource`].
-
-    Returns:
-        [`ImageSource`]
-
-    Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is too large, or the options do not fit.
+    `name` is a path, an `http(s)` URL, or `"-"` for standard input.
     """
     if name.lower().endswith(TIFF_ENDINGS) and name != STDIN and not is_url(name):
         try:
@@ -164,6 +113,3 @@ def open_image(name: str, raster_options: Mapping[str, Any]) -> RasterSource | P
             f"It has more than {MAX_PIXELS:,} pixels, the most of a file that must be decoded as a whole: convert it "
             "to TIFF, with `rio convert IN OUT.tif --co TILED=YES`, which is read in pieces of any number."
         ) from error
-
-
-__all__ = ["LargeImages", "open_image", "write_large_image"]

@@ -9,18 +9,7 @@ from catseg_hf.option_groups import OptionGroup, option
 
 @dataclass(frozen=True)
 class WindowOptions(OptionGroup):
-    """How windows go over a large image.
-
-    Args:
-        tile (`int`, *optional*): Side of the windows, in pixels of the image.
-        scale (`float`, *optional*): Instead of `tile`: 0.5 shows the model the image at half its size.
-        overlap (`float`, *optional*, defaults to 0.25): Least share that windows overlap, from 0 to 0.9.
-        bands (`str` or `tuple[int, ...]`, *optional*): Of a TIFF: its red, green and blue band, or one.
-        value_range (`str` or `tuple[float, float]`, *optional*): Of a TIFF: which values are black and white.
-
-    Raises:
-        ValueError: If `bands` or `value_range` are not such numbers.
-    """
+    """How windows go over a large image."""
 
     panel: ClassVar[str] = "Large images"
 
@@ -38,15 +27,14 @@ class WindowOptions(OptionGroup):
     )
 
     def __post_init__(self) -> None:
-        _numbers(self.bands, "bands", int, (1, 3), "one or three numbers, such as 3,2,1")
-        _numbers(self.value_range, "value-range", float, (2,), "two numbers, such as 0,3000")
+        _ = self.of_rasters  # refuses what are no numbers
 
     @property
     def of_rasters(self) -> dict[str, Any]:
         """`bands` and `value_range` as numbers, as [`RasterSource`] takes them."""
         return {
-            "bands": _numbers(self.bands, "bands", int, (1, 3), ""),
-            "value_range": _numbers(self.value_range, "value-range", float, (2,), ""),
+            "bands": _numbers(self.bands, "bands", int, (1, 3), "one or three numbers, such as 3,2,1"),
+            "value_range": _numbers(self.value_range, "value-range", float, (2,), "two numbers, such as 0,3000"),
         }
 
 
@@ -64,12 +52,7 @@ def _numbers(given: Any, name: str, kind: type, counts: tuple[int, ...], wanted:
 
 @dataclass(frozen=True)
 class VideoOptions(OptionGroup):
-    """How videos are segmented.
-
-    Args:
-        every (`int`, *optional*, defaults to 1): Every which frame is segmented; those between keep its classes.
-        smooth (`float`, *optional*, defaults to 0.0): How much the frames before count, from 0 to below 1.
-    """
+    """How videos are segmented."""
 
     panel: ClassVar[str] = "Videos"
 
@@ -81,12 +64,7 @@ class VideoOptions(OptionGroup):
 
 @dataclass(frozen=True)
 class ClusterOptions(OptionGroup):
-    """Where a fleet works, and what it finds.
-
-    Args:
-        address (`str`, *optional*): Of a Ray cluster; by default a Ray of this machine is started.
-        image_column (`str`, *optional*, defaults to `"image"`): Of Parquet files, the column with the photos.
-    """
+    """Where a fleet works, and what it finds."""
 
     panel: ClassVar[str] = "Cluster"
 
@@ -94,6 +72,3 @@ class ClusterOptions(OptionGroup):
         None, help="A Ray cluster: auto, host:6379 or ray://host:10001.", show_default="a Ray of this machine"
     )
     image_column: str = option("image", help="Of Parquet files: the column with the photos' bytes.")
-
-
-__all__ = ["ClusterOptions", "VideoOptions", "WindowOptions"]

@@ -3,13 +3,13 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import typer
+from PIL import Image
 from tqdm.auto import tqdm
 
-from catseg_hf.formats import Format, ResultFiles
-from catseg_hf.formats.format import Output
+from catseg_hf.formats import ResultFiles
+from catseg_hf.segmenting import Segmentation, Segmenter
 from catseg_hf.segmenting.background import in_order
 from catseg_hf.segmenting.batches import segment_pictures
 from catseg_hf.segmenting.photo_reading import picture_or_reason, read_photo
@@ -17,10 +17,7 @@ from catseg_hf.segmenting.photo_reading import picture_or_reason, read_photo
 from .source import Run, Source, Task
 
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from catseg_hf.segmenting import Segmentation, Segmenter
+Segmented = tuple[Task, Segmentation]
 
 
 class Photos(Source):
@@ -29,10 +26,6 @@ class Photos(Source):
     title = "photos"
     option_group = "annotations"
     goes_with = "annotations of photos"
-
-    def outputs(self, formats: Sequence[Format]) -> list[Output]:
-        """See [`Source.outputs`]."""
-        return list(formats)
 
     def segment(self, tasks: Sequence[Task], run: Run) -> None:
         """See [`Source.segment`]."""
@@ -53,7 +46,9 @@ class Photos(Source):
             skipped = f", {len(tasks) - len(left)} were there already" if len(left) < len(tasks) else ""
             typer.echo(f"Wrote the results of {num_written} photo{'s'[: num_written != 1]} to {run.output}{skipped}")
         elif last is not None:
-            typer.echo(summary(*last))
+            task, result = last
+            found = sorted(result.segments(), key=lambda segment: -segment["area"])
+            typer.echo(task.report((segment["share"], segment["label"]) for segment in found))
         elif tasks and not run.problems:
             typer.echo(f"{run.output} was there already")
 
@@ -61,24 +56,16 @@ class Photos(Source):
 def segment_photos(
     tasks: Sequence[Task],
     problems: dict[str, str],
-    load: "Callable[[], Segmenter]",
+    load: Callable[[], Segmenter],
     batch_size: int = 1,
     num_workers: int = 0,
-) -> "Iterator[tuple[Task, Segmentation]]":
+) -> Iterator[Segmented]:
     """Segments any number of photos with the memory of a few batches, under a progress bar where there are several.
 
-    Args:
-        tasks (`Sequence[Task]`): The photos; each is read when its turn comes.
-        problems (`dict[str, str]`): Gets the reason, by name, for each photo that cannot be read.
-        load (`Callable[[], Segmenter]`): Called once, when the first photo was read.
-        batch_size (`int`, *optional*, defaults to 1): Photos at a time.
-        num_workers (`int`, *optional*, defaults to 0): Threads that read photos, and as many batches that wait.
-
-    Returns:
-        An iterator over each photo with its segmentation.
+    `problems` gets the reason, by name, for each photo that cannot be read; the model is loaded when the first was.
     """
     num_problems = len(problems)
-    pictures = read_photos(tasks, problems, num_workers)
+    pictures = _read(tasks, problems, num_workers)
     first = next(pictures, None)
     if first is None:
         return
@@ -91,28 +78,15 @@ def segment_photos(
             bar.update()
 
 
-def _noting_animations(
-    segmented: "Iterable[tuple[Task, Segmentation]]", animations: list[str]
-) -> "Iterator[tuple[Task, Segmentation]]":
+def _noting_animations(segmented: Iterable[Segmented], animations: list[str]) -> Iterator[Segmented]:
     for task, result in segmented:
         if "is_animated" in result.picture.info:
             animations.append(task.name)
         yield task, result
 
 
-def read_photos(
-    tasks: Sequence[Task], problems: dict[str, str], num_workers: int = 0
-) -> "Iterator[tuple[Task, Image.Image]]":
-    """Reads photos one by one, when they are asked for, or a few ahead.
-
-    Args:
-        tasks (`Sequence[Task]`): Which ones.
-        problems (`dict[str, str]`): Gets the reason, by name, for each that cannot be read; it is left out.
-        num_workers (`int`, *optional*, defaults to 0): Threads that read, and as many pictures that wait.
-
-    Returns:
-        An iterator over each photo with its picture.
-    """
+def _read(tasks: Sequence[Task], problems: dict[str, str], num_workers: int) -> Iterator[tuple[Task, Image.Image]]:
+    """Reads photos one by one, when they are asked for, or in threads as many ahead."""
     pictures = in_order(lambda task: picture_or_reason(read_photo, task.name), tasks, num_workers)
     for task, picture in zip(tasks, pictures, strict=True):
         if isinstance(picture, str):
@@ -122,26 +96,13 @@ def read_photos(
 
 
 def write_results(
-    segmented: "Iterable[tuple[Task, Segmentation]]", files: ResultFiles, num_workers: int = 0
-) -> "tuple[int, tuple[Task, Segmentation] | None]":
-    """Writes photos to their targets, each as soon as it is segmented.
-
-    Args:
-        segmented (`Iterable[tuple[Task, Segmentation]]`): Photos with their segmentations.
-        files ([`ResultFiles`]): What writes them.
-        num_workers (`int`, *optional*, defaults to 0): Threads that write.
-
-    Returns:
-        `tuple[int, tuple[Task, Segmentation] | None]`: How many there were, and the last of them.
-
-    Raises:
-        typer.Exit: If the user interrupts, with code 130.
-        OSError: If a result cannot be written: names photo and file, and how many are whole.
-    """
+    segmented: Iterable[Segmented], files: ResultFiles, num_workers: int = 0
+) -> tuple[int, Segmented | None]:
+    """Writes photos to their targets, each as soon as it is segmented; returns their number, and the last of them."""
     done: list[str] = []  # which threads can add to at the same time
     last = None
 
-    def write(task_and_result: "tuple[Task, Segmentation]") -> "tuple[Task, Segmentation]":
+    def write(task_and_result: Segmented) -> Segmented:
         task, result = task_and_result
         try:
             files.write(result, task.targets)
@@ -160,21 +121,3 @@ def write_results(
         typer.echo(f"Interrupted after {len(done)} photos. With --skip-existing the command goes on.", err=True)
         raise typer.Exit(130) from None
     return len(done), last
-
-
-def summary(task: Task, result: "Segmentation") -> str:
-    """What the user reads of a single photo.
-
-    Args:
-        task ([`Task`]): The photo.
-        result ([`Segmentation`]): Its segmentation.
-
-    Returns:
-        `str`: A line for each class with its share, the largest first, and one for each file.
-    """
-    found = sorted(result.segments(), key=lambda segment: -segment["area"])
-    lines = [f"{segment['share']:6.1%}  {segment['label']}" for segment in found]
-    return "\n".join([*lines, *(f"Wrote {each.shown_target(path)}" for each, path in task.targets.items())])
-
-
-__all__ = ["Photos", "read_photos", "segment_photos", "write_results"]

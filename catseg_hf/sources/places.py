@@ -13,28 +13,8 @@ from .found import Found, named
 from .source import Task
 
 
-def is_one_file(inputs: Sequence[str]) -> bool:
-    """Whether a command names a single file, and not several or a folder.
-
-    Args:
-        inputs (`Sequence[str]`): As for [`find_inputs`].
-
-    Returns:
-        `bool`
-    """
-    return len(set(inputs)) == 1 and not os.path.isdir(inputs[0])
-
-
 def check_folder(output: Path, inputs: Sequence[str]) -> None:
-    """Refuses a folder of results that cannot be one.
-
-    Args:
-        output (`Path`): The folder.
-        inputs (`Sequence[str]`): What is to be segmented.
-
-    Raises:
-        ValueError: If it is a file, looks like one, or holds the inputs themselves.
-    """
+    """Refuses a folder of results that is a file, looks like one, or holds the inputs themselves."""
     if output.is_file() or output.suffix.lower() in (*ENDINGS, ".json"):
         raise ValueError(f"--output {output} must be a folder, as there are several photos: name one.")
     if os.path.realpath(output) in {os.path.realpath(name) for name in inputs if os.path.isdir(name)}:
@@ -42,19 +22,9 @@ def check_folder(output: Path, inputs: Sequence[str]) -> None:
 
 
 def place_one(name: str, found: Sequence[Found], output: Path | None, outputs: Sequence[Output]) -> list[Task]:
-    """Decides where the results of a single file go.
+    """The task of a single file, by its name in the command; none where nothing of the kind was found.
 
-    Args:
-        name (`str`): What the command names.
-        found (`Sequence[Found]`): What that is; nothing where it is of another kind.
-        output (`Path`, *optional*): The file or folder of the first result; the others lie beside it.
-        outputs (`Sequence[Output]`): What is written.
-
-    Returns:
-        `list[Task]`: One, or none.
-
-    Raises:
-        ValueError: If `output` cannot be used.
+    `output` is the file or folder of the first result; the others lie beside it.
     """
     first = outputs[0]
     output = Path(first.default_output) if output is None else output
@@ -74,22 +44,10 @@ def place_one(name: str, found: Sequence[Found], output: Path | None, outputs: S
 def place_several(
     found: Sequence[Found], folder: Path, outputs: Sequence[Output], problems: dict[str, str]
 ) -> list[Task]:
-    """Decides where the results of several inputs go.
+    """The tasks of several inputs of one kind; `problems` gets those whose results would replace something.
 
     Each gets its own name, as [`named`] has it, with the ending of the format: results of `dup.jpg` and `dup.png` are
     `dup.jpg.png` and `dup.png.png`, those of `a/x.jpg` and `b/x.jpg` are `a/x.png` and `b/x.png`.
-
-    Args:
-        found (`Sequence[Found]`): The inputs, of one kind.
-        folder (`Path`): The folder of results.
-        outputs (`Sequence[Output]`): What is written.
-        problems (`dict[str, str]`): Gets the reason, by name, for each that would replace something.
-
-    Returns:
-        `list[Task]`
-
-    Raises:
-        ValueError: If two kinds of results have files of the same names.
     """
     check_endings(outputs)
     tasks: list[Task] = []
@@ -111,14 +69,7 @@ def place_several(
 
 
 def check_endings(outputs: Sequence[Output]) -> None:
-    """Refuses kinds of results that would share files.
-
-    Args:
-        outputs (`Sequence[Output]`): What is written.
-
-    Raises:
-        ValueError: If two have files of the same names.
-    """
+    """Refuses, with a `ValueError`, kinds of results that would share files."""
     owners: dict[Path, Output] = {}
     for each in outputs:
         other = owners.setdefault(each.target(Path(), Path("a")), each)
@@ -130,17 +81,5 @@ def check_endings(outputs: Sequence[Output]) -> None:
 
 
 def targets_of(stem: Path, folder: Path, outputs: Sequence[Output]) -> dict[Output, Path]:
-    """Where the results of one of several inputs go.
-
-    Args:
-        stem (`Path`): Of the input, relative to the folder of results, without an ending.
-        folder (`Path`): That folder.
-        outputs (`Sequence[Output]`): What is written.
-
-    Returns:
-        `dict[Output, Path]`
-    """
+    """Where the results of one of several inputs go, of which `stem` is the path without its ending."""
     return {each: each.target(folder, stem) for each in outputs}
-
-
-__all__ = ["check_endings", "check_folder", "is_one_file", "place_one", "place_several", "targets_of"]

@@ -2,6 +2,7 @@
 """Everything that a command names: sorted by what it is, segmented, and told about."""
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from .found import find_inputs
 from .job import DEFAULT_FOLDER, Job
 from .large_image import LargeImages
 from .photo import Photos
-from .places import check_folder, is_one_file, place_one, place_several
+from .places import check_folder, place_one, place_several
 from .source import Run, Source, Task
 from .video import Videos
 
@@ -19,23 +20,12 @@ SOURCES: tuple[Source, ...] = (PHOTOS, LARGE_IMAGES, VIDEOS)
 
 
 def segment_inputs(inputs: Sequence[str], job: Job, native: bool = False) -> None:
-    """Segments photos, videos and large images, and says what became of them.
+    """Segments photos, videos and, if `native`, large images instead of photos, and says what became of them.
 
-    What cannot be read does not stop the rest: it is named at the end.
-
-    Args:
-        inputs (`Sequence[str]`): Files, folders (with all that is in them), `http(s)` URLs, or `"-"`.
-        job ([`Job`]): What is done with them.
-        native (`bool`, *optional*, defaults to `False`): Whether pictures are large images.
-
-    Raises:
-        ValueError: If an option cannot be used, or something cannot be segmented; after all the rest was.
-        OSError: If a result cannot be written.
-        ImportError: If a library is missing for all inputs.
-        typer.Exit: If the user interrupts, with code 130.
+    What cannot be read does not stop the rest: a `ValueError` names it at the end.
     """
     inputs = list(dict.fromkeys(inputs))
-    is_one = is_one_file(inputs)
+    is_one = len(inputs) == 1 and not os.path.isdir(inputs[0])
     output = job.output or DEFAULT_FOLDER
     problems: dict[str, str] = {}
     found = find_inputs(inputs, output, problems)
@@ -88,17 +78,6 @@ def _check_options(job: Job, sources: Sequence[Source]) -> None:
 
 
 def problem_list(problems: dict[str, str], title: str) -> str:
-    """What the user reads of inputs that could not be segmented.
-
-    Args:
-        problems (`dict[str, str]`): Why, by the name of the input.
-        title (`str`): What they are called.
-
-    Returns:
-        `str`: One line for each, and one above them where there are several.
-    """
+    """A line for each input that could not be segmented, and one above them where there are several."""
     lines = [f"{name}: {reason}" for name, reason in problems.items()]
     return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} {title} could not be segmented:", *lines])
-
-
-__all__ = ["segment_inputs"]

@@ -1,28 +1,23 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Videos: an overlay video, label maps of the frames, or both."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+import torch
 import typer
+from PIL import Image
 from tqdm.auto import tqdm
 
-from catseg_hf.atomic_files import written_whole
 from catseg_hf.formats import FORMATS, Format
 from catseg_hf.formats.format import VideoOutput
 from catseg_hf.formats.video_writer import load_av
+from catseg_hf.segmenting import Segmentation, Segmenter
+from catseg_hf.segmenting.batches import Named
 
-from .frame_segmenter import FrameSegmenter
 from .job import Job
 from .options import VideoOptions
 from .source import Run, Source, Task
 from .video_reader import VideoReader
-
-
-if TYPE_CHECKING:
-    from catseg_hf.segmenting import Segmenter
 
 
 class Videos(Source):
@@ -64,51 +59,63 @@ class Videos(Source):
             with reader:
                 segmenter = run.load()
                 try:
-                    write_video(segmenter, reader, task.targets, run.job.videos)
+                    write_video(segmenter, reader, task, run.job.videos)
                 except (OSError, ValueError) as error:
                     run.problems[task.name] = str(error)
                     continue
-            for path in task.targets.values():
-                typer.echo(f"Wrote {path}")
+            typer.echo(task.report())
             if reader.damages:
                 run.problems[task.name] = " ".join(reader.damages)
 
 
-def write_video(
-    segmenter: "Segmenter", reader: VideoReader, targets: Mapping[VideoOutput, Path], options: VideoOptions
-) -> None:
-    """Segments a video and writes its results, each whole or not at all, with the memory of a few frames.
+class FrameSegmenter:
+    """Segments frames one after the other, with scores that may remember those before.
 
-    Args:
-        segmenter ([`Segmenter`]): Model, labels and threshold.
-        reader ([`VideoReader`]): The video.
-        targets (`Mapping[VideoOutput, Path]`): Where the results go.
-        options ([`VideoOptions`]): How it is segmented.
-
-    Raises:
-        OSError: If nothing can be read.
-        ValueError: If the size changes within the video, or the sound cannot be kept.
+    `smooth` is how much the class scores of the frames before count, from 0 to below 1: the scores of each view are the
+    exponential average `smooth * before + (1 - smooth) * now`. 0.7 takes most of the flicker away, and lets a mask lag
+    by two or three frames.
     """
+
+    def __init__(self, segmenter: Segmenter, smooth: float = 0.0) -> None:
+        if not 0 <= smooth < 1:
+            raise ValueError(f"`smooth` must be from 0 to below 1, got {smooth}.")
+        self.segmenter, self.smooth = segmenter, smooth
+        self.use_sigmoid = segmenter.processor.image_processor.score_function == "sigmoid"
+        self.average = None
+
+    @torch.inference_mode()
+    def __call__(self, picture: Image.Image, name: str) -> Segmentation:
+        """Segments the next frame: RGB, all of one size."""
+        prepared = self.segmenter.prepare([(Named(name), picture)])
+        if not self.smooth:
+            return self.segmenter.finish(prepared)[0]
+        outputs = self.segmenter.run(prepared, keep_rows=True)  # of all frames the same classes
+        outputs.logits = self._averaged(outputs.logits.float())
+        return self.segmenter.segmentations(prepared, self.segmenter.decide(prepared, outputs))[0]
+
+    def _averaged(self, logits: torch.Tensor) -> torch.Tensor:
+        scores = logits.sigmoid() if self.use_sigmoid else logits
+        before = scores if self.average is None else self.average
+        self.average = torch.lerp(scores, before, self.smooth)
+        # Back to logits, which post-processing takes; a score of one would be infinite.
+        return self.average.clamp(max=1 - 2**-24).logit() if self.use_sigmoid else self.average
+
+
+def write_video(segmenter: Segmenter, reader: VideoReader, task: Task, options: VideoOptions) -> None:
+    """Segments a video and writes its results with the memory of a few frames."""
     segment_frame = FrameSegmenter(segmenter, options.smooth)
     size = result = None
-    with ExitStack() as whole:
-        for path in targets.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
-        files = {each: whole.enter_context(written_whole(path)) for each, path in targets.items()}
-        with ExitStack() as writing:
-            takers = [writing.enter_context(each.open(path, reader, segmenter.labels)) for each, path in files.items()]
-            sound = next((taker.sound for taker in takers if taker.sound is not None), None)
-            # With the time that is left, where somebody looks.
-            bar = writing.enter_context(tqdm(total=reader.num_frames, unit="frame", disable=None))
-            for number, frame in enumerate(reader.frames(sound)):
-                if size not in (None, frame.picture.size):
-                    raise ValueError(f"its pictures change from {size} to {frame.picture.size} pixels: cut it there.")
-                size, is_segmented = frame.picture.size, number % options.every == 0
-                if is_segmented:
-                    result = segment_frame(frame.picture, f"frame {number}")
-                for taker in takers:
-                    taker.add(number, frame, result, is_segmented)
-                bar.update()
-
-
-__all__ = ["Videos", "write_video"]
+    with (
+        task.results(reader, segmenter.labels) as takers,
+        # With the time that is left, where somebody looks.
+        tqdm(total=reader.num_frames, unit="frame", disable=None) as bar,
+    ):
+        for number, frame in enumerate(reader.frames()):
+            if size not in (None, frame.picture.size):
+                raise ValueError(f"its pictures change from {size} to {frame.picture.size} pixels: cut it there.")
+            size, is_segmented = frame.picture.size, number % options.every == 0
+            if is_segmented:
+                result = segment_frame(frame.picture, f"frame {number}")
+            for add in takers:
+                add(number, frame, result, is_segmented)
+            bar.update()

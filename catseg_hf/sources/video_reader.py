@@ -1,13 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Videos, read frame by frame with PyAV, as they are shown."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from catseg_hf.formats.video_writer import VideoWriter, load_av
+from catseg_hf.formats.video_writer import load_av
 
 
 # A video that ends so many seconds before its time is cut off.
@@ -25,19 +25,7 @@ class Frame(NamedTuple):
 
 
 class VideoReader:
-    """Reads a video from its beginning to its end. Use it in a `with` block.
-
-    Args:
-        path (`str`): The file.
-
-    Attributes:
-        num_frames (`int`, *optional*): How many frames there are, as far as the file says it.
-        damages (`list[str]`): What was found to be damaged so far.
-
-    Raises:
-        ImportError: If PyAV is missing.
-        OSError: If the file is no video.
-    """
+    """Reads a video from its beginning to its end. Use it as a context; an `OSError` says why the file is no video."""
 
     def __init__(self, path: str) -> None:
         self._av = load_av()
@@ -52,10 +40,12 @@ class VideoReader:
             raise OSError("there are no pictures in it.")
         self.stream = moving[0]
         self.stream.thread_type = "AUTO"
-        self.damages: list[str] = []
+        self.damages: list[str] = []  # that were found so far
+        self.on_sound: Callable[[Any], Any] = lambda packet: None  # gets the packets, as they are, between the frames
         self._pixel_ratio = self._width_of_pixels()
         self._end = 0.0  # of pictures and sound, in seconds
         duration, rate = self._duration(), self.stream.average_rate
+        # As far as the file says it.
         self.num_frames = self.stream.frames or (round(duration * rate) if duration and rate else None)
         self._step = max(1, round(1 / ((rate or self.stream.guessed_rate or 25) * self.stream.time_base)))
 
@@ -65,25 +55,17 @@ class VideoReader:
     def __exit__(self, *error: object) -> None:
         self.container.close()
 
-    def frames(self, sound: VideoWriter | None = None) -> Iterator[Frame]:
-        """All frames, one after the other.
+    def frames(self) -> Iterator[Frame]:
+        """All frames, one after the other; an `OSError` if there are none.
 
-        Args:
-            sound ([`VideoWriter`], *optional*): Gets the sound, as it is, between the frames.
-
-        Returns:
-            An iterator over [`Frame`]. Frames that cannot be decoded are left out and counted in `damages`; those
-            without a time, or whose time is not after the one before, follow that as frames do on average.
-
-        Raises:
-            OSError: If there is no frame at all.
+        Frames that cannot be decoded are left out and counted in `damages`; those without a time, or whose time is not
+        after the one before, follow that as frames do on average.
         """
         streams = [self.stream, *self.container.streams.audio[:1]]
         num_lost, last = 0, None
         for packet in self._packets(streams):
             if packet.stream.type == "audio":
-                if sound is not None:
-                    sound.write_sound(packet)
+                self.on_sound(packet)
                 continue
             try:
                 decoded = packet.decode()
@@ -144,6 +126,3 @@ class VideoReader:
         duration = self._duration()
         if duration is not None and length < duration - MISSING_SECONDS and not self.damages:
             self.damages.append(f"it is cut off: it ends after {length:.1f} of {duration:.1f} seconds.")
-
-
-__all__ = ["Frame", "VideoReader"]

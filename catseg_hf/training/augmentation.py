@@ -39,6 +39,17 @@ def augment(
     Returns:
         `tuple[np.ndarray, np.ndarray]`: uint8 RGB of shape `(crop_size, crop_size, 3)`, and int64 labels of shape
         `(crop_size, crop_size)`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import augment
+
+    >>> sample = dataset[0]
+    >>> crop, labels = augment(sample.image, sample.labels, recipe, np.random.default_rng(0), ignore_index=255)
+    >>> crop.shape, labels.shape
+    ((64, 64, 3), (64, 64))
+    ```
     """
     pixels = read_image(image, None, True, MAX_PIXELS)[0]
     if recipe.resize == "shortest_edge":

@@ -171,6 +171,17 @@ class LossLog:
 
     Args:
         path (`str` or `os.PathLike`): The file.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import LossLog
+
+    >>> log = LossLog("loss.jsonl")
+    >>> log.append([{"step": 1, "loss": 0.7}])
+    >>> log.read()
+    [{'step': 1, 'loss': 0.7}]
+    ```
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

@@ -141,6 +141,16 @@ class TrainingSamples(AugmentedSamples, Dataset):
 
     Raises:
         ValueError: If the data set cannot be trained on, or an argument has a value that is not allowed.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import Recipe, TrainingSamples
+
+    >>> samples = TrainingSamples(dataset, Recipe(steps=10, batch_size=4, crop_size=64))
+    >>> len(samples)
+    40
+    ```
     """
 
     def __init__(

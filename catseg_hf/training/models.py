@@ -59,6 +59,14 @@ def start_model(
 
     Raises:
         ValueError: If `backbone` is missing or out of place.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import start_model
+
+    >>> model, processor = start_model("path/to/model")  # or a CLIP model: "openai/clip-vit-base-patch16"
+    ```
     """
     if kind not in MODEL_FIELDS:
         raise ValueError(f"`kind` must be one of {', '.join(MODEL_FIELDS)}, got {kind!r}.")
@@ -108,6 +116,17 @@ def set_classes(model: CatSegForSemanticSegmentation, processor: CatSegProcessor
 
     Returns:
         `int`: That label: 255, or 65535 where 255 is a class.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import set_classes
+
+    >>> set_classes(model, processor, ["wall", "sky"])
+    255
+    >>> model.config.id2label
+    {0: 'wall', 1: 'sky'}
+    ```
     """
     model.set_vocabulary(vocabulary, processor(text=list(vocabulary), return_tensors="pt").input_ids)
     ignore_index = 255 if len(vocabulary) <= 255 else 65535
@@ -121,6 +140,16 @@ def freeze_text(model: CatSegForSemanticSegmentation) -> None:
 
     Args:
         model ([`CatSegForSemanticSegmentation`]): The model, which is changed.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import freeze_text
+
+    >>> freeze_text(model)
+    >>> any(weight.requires_grad for weight in model.model.clip.text_model.parameters())
+    False
+    ```
     """
     for module in (model.model.clip.text_model, model.model.clip.text_projection):
         module.requires_grad_(False)
@@ -135,6 +164,18 @@ def text_inputs(model: CatSegForSemanticSegmentation) -> dict[str, torch.Tensor]
     Returns:
         `dict[str, torch.Tensor]`: The `text_embeds` of the model's classes, computed once, where no weight of the text
         tower is trained; otherwise their `input_ids`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import freeze_text, text_inputs
+
+    >>> list(text_inputs(model))
+    ['input_ids']
+    >>> freeze_text(model)
+    >>> list(text_inputs(model))
+    ['text_embeds']
+    ```
     """
     clip = model.model.clip
     text_parameters = (*clip.text_model.parameters(), *clip.text_projection.parameters())
@@ -173,6 +214,17 @@ def add_lora(model: CatSegForSemanticSegmentation, *, rank: int, alpha: float | 
 
     Raises:
         ImportError: If `peft` is not installed.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import add_lora, merged_state_dict
+
+    >>> keys = model.state_dict().keys()
+    >>> add_lora(model, rank=4)
+    >>> merged_state_dict(model).keys() == keys
+    True
+    ```
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model

@@ -126,6 +126,7 @@ class Recipe:
         return cls(**{**fields, **kwargs})
 
 
+# What makes the recipe of each code base, by its name.
 RECIPES = {"cvpr": Recipe.cvpr, "v1": Recipe.v1, "mmseg": Recipe.mmseg}
 
 
@@ -191,6 +192,15 @@ def learning_rate_factor(step: int, recipe: Recipe) -> float:
 
     Returns:
         `float`: From 0 to 1.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import Recipe, learning_rate_factor
+
+    >>> learning_rate_factor(100, Recipe(steps=100))
+    0.0
+    ```
     """
     if step < recipe.warmup_steps:
         # As in mmengine, the last step of the rise has the full rate.
@@ -209,6 +219,15 @@ def learning_rate_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> 
 
     Returns:
         `torch.optim.lr_scheduler.LambdaLR`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.training import learning_rate_schedule, parameter_groups
+
+    >>> optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
+    >>> schedule = learning_rate_schedule(optimizer, recipe)
+    ```
     """
     return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(learning_rate_factor, recipe=recipe))
 

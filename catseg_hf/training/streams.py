@@ -203,6 +203,20 @@ def stream_rows(
     Raises:
         TypeError: If it is no stream.
         ValueError: If a column does not exist, or `vocabulary`, `label_map` or `ignore_index` is wrong.
+
+    Example:
+
+    ```python
+    >>> from datasets import Dataset, Image
+    >>> from catseg_hf.training import TrainingStream, stream_rows
+
+    >>> rows = Dataset.from_dict({"image": ["images/0.png"], "annotation": ["labels/0.png"]})
+    >>> rows = rows.cast_column("image", Image()).cast_column("annotation", Image()).to_iterable_dataset()
+    >>> stream, reader, classes = stream_rows(rows, "classes.txt")
+    >>> training_stream = TrainingStream(stream, reader, recipe)
+    >>> len(classes)
+    5
+    ```
     """
     from datasets import Image, IterableDataset, load_dataset
 

@@ -15,6 +15,15 @@ def available_vocabularies() -> list[str]:
 
     Returns:
         `list[str]`: The names, in alphabetical order.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf.vocabularies import available_vocabularies
+
+    >>> "coco_stuff_171" in available_vocabularies()
+    True
+    ```
     """
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 

@@ -16,7 +16,7 @@ from catseg_hf import TINY, Segmenter
 from catseg_hf.app.page_model import PageModel
 from catseg_hf.scenes import GROUND, draw_scene
 from catseg_hf.segmenting.only_named import others_by_default
-from catseg_hf.sources.frame_segmenter import FrameSegmenter
+from catseg_hf.sources.video import FrameSegmenter
 from tests.large_files import read_frames, read_label_map, write_geotiff, write_video
 
 

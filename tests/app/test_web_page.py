@@ -6,7 +6,6 @@ import json
 import os
 import re
 import runpy
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.app import web_page
@@ -30,11 +29,10 @@ from catseg_hf.pictures import heat_map, overlay
 from catseg_hf.scenes import GROUND, draw_scene
 from catseg_hf.segmenting import NO_CLASS, Segmentation, photo_reading
 from tests.child_processes import interrupt, started
+from tests.chromium import TIMEOUT, chromium
 
 
 ROOT = Path(__file__).parents[2]
-# Against a hanging browser; nothing here takes as long.
-TIMEOUT = 120_000
 LABELS = ["red", "something blue", "ground"]
 Open = Callable[..., Page]
 # Gradio's own calls of pandas.
@@ -64,15 +62,8 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("There is no Chromium, which drives the web page: `apt-get install chromium`.")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-    expect.set_options(timeout=TIMEOUT)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catseg_hf.fleet.shared_names import Names
-from catseg_hf.fleet.sources import Files, Item, ParquetFiles, find_source
+from catseg_hf.fleet.sources import Files, Item, Names, ParquetFiles, find_source
 from catseg_hf.formats import find_format
 from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
 from catseg_hf.sources.found import find_inputs

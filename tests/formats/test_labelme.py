@@ -20,6 +20,7 @@ from tests.label_maps import MAPS, NAMES
 pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
 
 from catseg_hf.formats import AnnotationOptions
+from catseg_hf.formats.cvat import to_cvat
 from catseg_hf.formats.labelme import to_labelme
 from catseg_hf.formats.shapes import annotate
 
@@ -47,6 +48,18 @@ def drawn(content: dict[str, Any], names: list[str]) -> np.ndarray:
             mask[top : bottom + 1, left : right + 1] = part
         ids[mask] = names.index(shape["label"])
     return ids
+
+
+@pytest.mark.parametrize("to_text", [to_labelme, to_cvat])
+def test_a_mask_that_simplifying_leaves_nothing_of_is_left_out(to_text: Callable[..., Any]) -> None:
+    ids = np.random.default_rng(0).integers(0, 3, (12, 12))  # parts of a few pixels
+    options = AnnotationOptions(shapes="rle", simplify=1.5)
+    photo = annotate("a.png", ids, NAMES[:3], options=options)
+    empty = [each for each in photo.annotations if not each.mask(12, 12).any()]
+    assert empty and len(empty) < len(photo.annotations)
+    content = to_text(photo, "../a.png") if to_text is to_labelme else to_text(photo)
+    number = len(content["shapes"]) if to_text is to_labelme else content.count("<mask ")
+    assert number == len(photo.annotations) - len(empty)
 
 
 # ---- out ------------------------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from PIL import Image
 
 from catseg_hf.atomic_files import written_whole
 from catseg_hf.formats import FORMATS, AnnotationFormat, Format
-from catseg_hf.formats.coco_results import coco_results
-from catseg_hf.formats.run_lengths import encode_rle
+from catseg_hf.formats.coco_results import coco_results, encode_rle
 from catseg_hf.segmenting import Segmentation
 
 

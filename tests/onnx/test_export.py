@@ -157,12 +157,15 @@ def test_damaged_folders_are_named(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # seven graphs are traced
 def test_int8_decides_nearly_all_pixels_alike(tmp_path: Path) -> None:
     exact = Segmenter.from_pretrained(TINY, device="cpu")
     export_onnx(exact.model, exact.processor, tmp_path, int8=True)
-    assert (tmp_path / "image.onnx.data").stat().st_size < 0.5 * sum(
-        each.numel() * 4 for each in exact.model.model.clip.vision_model.parameters()
-    )
+    for name in ("text", "image"):
+        operations = {
+            node.op_type for node in onnx.load(tmp_path / f"{name}.onnx", load_external_data=False).graph.node
+        }
+        assert {"DynamicQuantizeLinear", "MatMulInteger"} <= operations
     quantized = Segmenter.from_pretrained(tmp_path)
     agreements = []
     for seed in range(10):

@@ -9,8 +9,7 @@ from PIL import Image
 
 from catseg_hf.service.api import make_api
 from catseg_hf.service.errors import ServiceError
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings

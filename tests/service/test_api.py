@@ -25,8 +25,7 @@ from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
 from catseg_hf.service import web_photos
 from catseg_hf.service.api import make_api
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
@@ -402,7 +401,7 @@ def test_the_documentation_has_all_fields(model: ServedModel) -> None:
         "views",
     }
     assert "image_url" in content["application/json"]["schema"]["properties"]
-    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "503"}
 
 
 def test_photos_from_the_web(model: ServedModel, photo: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 
 import asyncio
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 
@@ -14,15 +13,12 @@ pytest.importorskip("ray", reason='needs the extra "serve"')
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from catseg_hf.service.api import make_api
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.settings import ServiceSettings
-
-
-TIMEOUT = 120_000
+from tests.chromium import chromium
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +61,15 @@ def test_the_page_refers_to_nothing_beyond_its_server(api: FastAPI) -> None:
 
 
 def test_a_browser_shows_it(address: str) -> None:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("There is no Chromium: `apt-get install chromium`.")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
     urls, problems = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
+    with chromium() as browser:
         page = browser.new_page()
         page.on("request", lambda request: urls.append(request.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"{address}/catseg/docs")
         operation = page.get_by_text("/v1/segment").first
-        expect(operation).to_be_visible(timeout=TIMEOUT)
+        expect(operation).to_be_visible()
         operation.click()
-        expect(page.get_by_text("synonyms by commas").first).to_be_visible(timeout=TIMEOUT)
-        browser.close()
+        expect(page.get_by_text("synonyms by commas").first).to_be_visible()
     assert len(urls) >= 4 and not problems
     assert not [url for url in urls if not url.startswith((f"{address}/catseg/", "data:"))]

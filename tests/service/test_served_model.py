@@ -13,10 +13,9 @@ from io import BytesIO
 from catseg_hf.prompts_catseg import Label
 from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmentation
-from catseg_hf.service.embedding_store import EmbeddingStore
 from catseg_hf.service.errors import ServiceError
 from catseg_hf.service.segment_request import SegmentRequest
-from catseg_hf.service.served_model import PreparedRequest, ServedModel
+from catseg_hf.service.served_model import EmbeddingStore, PreparedRequest, ServedModel
 from catseg_hf.service.settings import ServiceSettings
 
 

@@ -29,8 +29,7 @@ from catseg_hf.formats import find_format
 from catseg_hf.scenes import COLORS, SHAPES
 from catseg_hf.service.api import make_api
 from catseg_hf.service.application import DisconnectMiddleware, RayBackend
-from catseg_hf.service.gate import Gate
-from catseg_hf.service.metrics import Metrics
+from catseg_hf.service.gate import Gate, Metrics
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings

@@ -16,7 +16,7 @@ from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.formats.overlay import FramePainter
 from catseg_hf.scenes import draw_scene
 from catseg_hf.segmenting import Segmenter
-from catseg_hf.sources.frame_segmenter import FrameSegmenter
+from catseg_hf.sources.video import FrameSegmenter
 from catseg_hf.sources.video_reader import VideoReader
 from tests.large_files import read_frames, write_video
 
