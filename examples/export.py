@@ -1,10 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Exports a CAT-Seg model as graphs, for ONNX Runtime or for torch without this package, and checks them.
 
-    python examples/export.py path/to/model exported                    # a folder that `catseg segment --model` takes
-    python examples/export.py path/to/model exported --check            # with a table of time and memory beside torch
-    python examples/export.py path/to/model exported --int8             # CLIP in int8, which is not exact
-    python examples/export.py path/to/model exported --format torch     # exported/image.pt2 and exported/text.pt2
+    python examples/export.py path/to/model exported
+    python examples/export.py path/to/model exported --check
+    python examples/export.py path/to/model exported --int8
+    python examples/export.py path/to/model exported --format torch
+
+The first writes a folder for ONNX Runtime, that `catseg segment --model` takes. `--check` prints a table of time and
+memory beside torch, `--int8` quantises CLIP, which is not exact.
 
 The ONNX folder holds configuration and processor as well. `Segmenter.from_pretrained("exported")`, the command line and
 all that is built over them compute with ONNX Runtime then, and load no weights into torch. For other programs, with C

@@ -31,7 +31,24 @@ VOCABULARY_FILE = "vocabulary.safetensors"
 
 
 def is_exported(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder is one that [`export_onnx`] wrote."""
+    """Whether a folder is one that [`export_onnx`] wrote.
+
+    Args:
+        folder (`str` or `os.PathLike`): Any folder.
+
+    Returns:
+        `bool`.
+
+    Example:
+
+    ```python
+    >>> from catseg_hf import TINY
+    >>> from catseg_hf.onnx import is_exported
+
+    >>> is_exported(TINY)
+    False
+    ```
+    """
     return all(Path(folder, name).is_file() for name in ("config.json", "decoder.onnx"))
 
 
