@@ -100,8 +100,7 @@ class SpatialBlock(nn.Module):
         self.heads = (attention.num_heads, attention.head_dim)
         self.groups = windows.groups
         channels = attention.output.in_features
-        scale = torch.ones(3 * channels)
-        scale[:channels] = attention.head_dim**-0.5
+        scale = torch.cat([torch.full((channels,), attention.head_dim**-0.5), torch.ones(2 * channels)])
         self.register_buffer("scale", scale)
         self.register_buffer("bias", attention.qkv.bias.detach() * scale)
         self.register_buffer("weight", (attention.qkv.weight.detach() * scale[:, None]).T.contiguous())
@@ -252,11 +251,7 @@ class ClassGraph(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """A stage of the decoder, with channels first.
-
-    Args:
-        stage ([`CatSegDecoderStage`]): The model's.
-    """
+    """The model's stage of the decoder, `stage`, with channels first."""
 
     def __init__(self, stage: CatSegDecoderStage) -> None:
         super().__init__()
