@@ -166,6 +166,7 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         ["hf", "download"],
         ["python", "-m"],
         ["catseg", "segment"],
+        ["catseg", "segment"],
         ["catseg", "evaluate"],
         ["catseg", "evaluate"],
         ["catseg", "evaluate"],

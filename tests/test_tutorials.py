@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from codeop import compile_command
 from collections.abc import Callable
 from pathlib import Path
 
@@ -155,6 +156,17 @@ def test_commands_of_the_gallery_are_those_that_drew_its_pictures() -> None:
     assert len(borrowed) >= 2
     for name, command in borrowed:
         assert command in (EXAMPLES / "tutorials" / f"{name}.md").read_text(encoding="utf-8"), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_of_python_can_be_pasted_into_its_prompt(page: Path) -> None:
+    for block in blocks(page):
+        waiting: list[str] = []
+        for line in [*block.text.splitlines(), ""] if block.language == "python" else []:
+            waiting.append(line)
+            if compile_command("\n".join(waiting)) is not None:
+                waiting = []
+        assert not waiting, block.text
 
 
 @pytest.mark.parametrize("page", DRAWN, ids=lambda page: page.stem)
