@@ -64,6 +64,61 @@ def select_hidden_states(
     return tuple(state if index in indices else None for index, state in enumerate(hidden_states))
 
 
+def compute_cost_volume(image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+    """Cosine similarity of each patch with each class, without CLIP's logit scale.
+
+    Of synonyms (`config.synonyms` `"max"`) the most similar counts, at each place.
+
+    Args:
+        image_embeds (`torch.FloatTensor` of shape `(B, h, w, D)`): Dense CLIP embeddings, normalised.
+        text_embeds (`torch.FloatTensor` of shape `(T, P, D)` or `(T, P, S, D)`): Text embeddings, normalised;
+            all-zero ones stand for absent synonyms.
+
+    Returns:
+        `torch.FloatTensor` of shape `(B, T, P, h, w)`, from -1 to 1.
+    """
+    height, width = image_embeds.shape[1:3]
+    image_embeds = image_embeds.flatten(1, 2).transpose(1, 2)  # B, D, h * w
+    cost_volume = torch.matmul(text_embeds.flatten(0, -2), image_embeds)
+    cost_volume = cost_volume.view(image_embeds.shape[0], *text_embeds.shape[:-1], height, width)
+    if text_embeds.dim() == 4:
+        absent = (text_embeds == 0).all(dim=-1)[..., None, None]  # T, P, S, 1, 1
+        cost_volume = cost_volume.masked_fill(absent, -1.0).amax(dim=3)
+    return cost_volume
+
+
+def find_kept_classes(cost_volume: torch.Tensor, config: CatSegConfig, *, training: bool) -> torch.Tensor | None:
+    """Which classes are aggregated: those with the highest similarities.
+
+    Args:
+        cost_volume (`torch.FloatTensor` of shape `(B, T, P, h, w)`): Of all classes.
+        config (`CatSegConfig`): Its `class_padding_length`, `truncate_classes` and `early_rejection` decide.
+        training (`bool`): Whether the model is in training mode.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, K)`, *optional*: Their ids, in order; `None` if all are kept.
+    """
+    num_kept, limit = cost_volume.shape[1], config.class_padding_length
+    truncates = config.truncate_classes and 0 < limit < num_kept
+    rejects = config.early_rejection is not None and not training
+    if not truncates and not rejects:
+        return None
+    if truncates:
+        num_kept = limit
+    best = cost_volume.flatten(2).amax(dim=-1)
+    if rejects:
+        # One number for all views, that of the view with the most.
+        is_near = best >= best.amax(dim=-1, keepdim=True) - config.early_rejection
+        num_kept = min(num_kept, int(is_near.sum(dim=-1).max()))
+    return best.topk(num_kept, dim=-1).indices.sort(dim=-1).values
+
+
+def class_embeddings(text_embeds: torch.Tensor) -> torch.Tensor:
+    """One embedding `(T, D)` of each class, from normalised ones `(T, P, D)` or `(T, P, S, D)`: that of their mean."""
+    text_embeds = text_embeds.flatten(1, -2)
+    return text_embeds[:, 0] if text_embeds.shape[1] == 1 else normalize(text_embeds.sum(dim=1))
+
+
 class CatSegAggregatorLayer(nn.Module):
     """Two spatial blocks, the second with shifted windows, and a class block."""
 
@@ -155,9 +210,9 @@ class CatSegAggregator(nn.Module):
             [`CatSegModelOutput`] with `last_hidden_state`, `cost_volume`, `kept_classes` and what was asked for.
         """
         text_embeds = normalize(text_embeds)
-        cost_volume = self.cost_volume(normalize(image_embeds), text_embeds)  # B, T, P, h, w
-        text_guidance = F.relu(self.text_guidance_projection(self._class_embeddings(text_embeds)))[None]  # 1, T, X
-        kept_classes = self._kept_classes(cost_volume)
+        cost_volume = compute_cost_volume(normalize(image_embeds), text_embeds)  # B, T, P, h, w
+        text_guidance = F.relu(self.text_guidance_projection(class_embeddings(text_embeds)))[None]  # 1, T, X
+        kept_classes = find_kept_classes(cost_volume, self.config, training=self.training)
         if kept_classes is not None:
             images = torch.arange(cost_volume.shape[0], device=cost_volume.device)[:, None]
             cost_volume, text_guidance = cost_volume[images, kept_classes], text_guidance[0, kept_classes]
@@ -190,50 +245,6 @@ class CatSegAggregator(nn.Module):
             hidden_states=select_hidden_states(all_hidden_states, output_hidden_states),
             attentions=tuple(all_attentions) if output_attentions else None,
         )
-
-    def _kept_classes(self, cost_volume: torch.Tensor) -> torch.Tensor | None:
-        # B, T, P, h, w -> B, kept: ids of the classes with the highest similarities, in order; None if all are kept
-        num_kept, limit = cost_volume.shape[1], self.config.class_padding_length
-        truncates = self.config.truncate_classes and 0 < limit < num_kept
-        rejects = self.config.early_rejection is not None and not self.training
-        if not truncates and not rejects:
-            return None
-        if truncates:
-            num_kept = limit
-        best = cost_volume.flatten(2).amax(dim=-1)
-        if rejects:
-            # One number for all views, that of the view with the most.
-            is_near = best >= best.amax(dim=-1, keepdim=True) - self.config.early_rejection
-            num_kept = min(num_kept, int(is_near.sum(dim=-1).max()))
-        return best.topk(num_kept, dim=-1).indices.sort(dim=-1).values
-
-    def cost_volume(self, image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
-        """Cosine similarity of each patch with each class, without CLIP's logit scale.
-
-        Of synonyms (`config.synonyms` `"max"`) the most similar counts, at each place.
-
-        Args:
-            image_embeds (`torch.FloatTensor` of shape `(B, h, w, D)`): Dense CLIP embeddings, normalised.
-            text_embeds (`torch.FloatTensor` of shape `(T, P, D)` or `(T, P, S, D)`): Text embeddings, normalised;
-                all-zero ones stand for absent synonyms.
-
-        Returns:
-            `torch.FloatTensor` of shape `(B, T, P, h, w)`, from -1 to 1.
-        """
-        height, width = image_embeds.shape[1:3]
-        image_embeds = image_embeds.flatten(1, 2).transpose(1, 2)  # B, D, h * w
-        cost_volume = torch.matmul(text_embeds.flatten(0, -2), image_embeds)
-        cost_volume = cost_volume.view(image_embeds.shape[0], *text_embeds.shape[:-1], height, width)
-        if text_embeds.dim() == 4:
-            absent = (text_embeds == 0).all(dim=-1)[..., None, None]  # T, P, S, 1, 1
-            cost_volume = cost_volume.masked_fill(absent, -1.0).amax(dim=3)
-        return cost_volume
-
-    @staticmethod
-    def _class_embeddings(text_embeds: torch.Tensor) -> torch.Tensor:
-        # (T, P, D) or (T, P, S, D) -> T, D: the direction of the mean over templates and synonyms
-        text_embeds = text_embeds.flatten(1, -2)
-        return text_embeds[:, 0] if text_embeds.shape[1] == 1 else normalize(text_embeds.sum(dim=1))
 
     def _embed(self, cost_volume: torch.Tensor, chunk_size: int) -> torch.Tensor:
         # B, T, P, h, w -> B, T, h, w, C

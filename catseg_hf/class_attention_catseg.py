@@ -15,6 +15,26 @@ from .layers_catseg import CatSegMlp
 LINEAR_ATTENTION_EPSILON = 1e-6
 
 
+def pool(maps: torch.Tensor, pooling_size: tuple[int, int]) -> torch.Tensor:
+    """Maps `(B, T, h, w, C)` at fewer positions, `(B, T, L, C)`: means of as many, high and wide, as `pooling_size`."""
+    if pooling_size != (1, 1):
+        batch_size = maps.shape[0]
+        maps = F.avg_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), pooling_size)
+        maps = maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, -1))
+    return maps.flatten(2, 3)
+
+
+def unpool(maps: torch.Tensor, pooling_size: tuple[int, int], height: int, width: int) -> torch.Tensor:
+    """Maps `(B, T, L, C)` that `pool` made of those of `height` and `width`, as large as before, `(B, T, h, w, C)`."""
+    batch_size = maps.shape[0]
+    maps = maps.unflatten(2, (height // pooling_size[0], width // pooling_size[1]))
+    if pooling_size != (1, 1):
+        maps = maps.flatten(0, 1).permute(0, 3, 1, 2)
+        maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=True)
+        maps = maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, -1))
+    return maps
+
+
 class CatSegClassBlock(nn.Module):
     """Attention between the classes at each position, guided by text.
 
@@ -57,7 +77,7 @@ class CatSegClassBlock(nn.Module):
             `torch.FloatTensor` of shape `(B, T, h, w, C)`.
         """
         num_classes, height, width = hidden_states.shape[1:4]
-        maps = self._pool(hidden_states)  # B, T, L, C
+        maps = pool(hidden_states, self._pooling_size)  # B, T, L, C
         num_positions = maps.shape[2]
         if num_classes > chunk_size:
             num_positions = max(1, chunk_size * height * width // num_classes)
@@ -161,26 +181,8 @@ class CatSegClassBlock(nn.Module):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
     def _add_unpooled(self, hidden_states: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        return hidden_states + self._unpool(maps, *hidden_states.shape[2:4])
+        return hidden_states + unpool(maps, self._pooling_size, *hidden_states.shape[2:4])
 
     @property
     def _pooling_size(self) -> tuple[int, int]:
         return tuple(self.config.train_pooling_size if self.training else self.config.inference_pooling_size)
-
-    def _pool(self, maps: torch.Tensor) -> torch.Tensor:
-        # B, t, h, w, C -> B, t, L, C
-        if self._pooling_size != (1, 1):
-            batch_size = maps.shape[0]
-            maps = F.avg_pool2d(maps.flatten(0, 1).permute(0, 3, 1, 2), self._pooling_size)
-            maps = maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, -1))
-        return maps.flatten(2, 3)
-
-    def _unpool(self, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        # B, t, L, C -> B, t, h, w, C
-        batch_size = maps.shape[0]
-        maps = maps.unflatten(2, (height // self._pooling_size[0], width // self._pooling_size[1]))
-        if self._pooling_size != (1, 1):
-            maps = maps.flatten(0, 1).permute(0, 3, 1, 2)
-            maps = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=True)
-            maps = maps.permute(0, 2, 3, 1).unflatten(0, (batch_size, -1))
-        return maps

@@ -45,6 +45,7 @@ from .vocabulary_catseg import (
     CatSegVocabulary,
     check_names,
     check_own_vocabulary,
+    check_text_embeds,
     placeholder_input_ids,
 )
 
@@ -402,19 +403,7 @@ class CatSegModel(CatSegPreTrainedModel):
             return self.get_text_embeds(input_ids, attention_mask)
         if input_ids is not None:
             raise ValueError("Both `input_ids` and `text_embeds` were given: leave one of them out.")
-        expected = (len(self.config.prompt_templates), self.config.clip_config.projection_dim)
-        if text_embeds.dim() not in (3, 4) or (text_embeds.shape[1], text_embeds.shape[-1]) != expected:
-            raise ValueError(
-                f"`text_embeds` must have shape (T, {expected[0]}, {expected[1]}) for this model's prompt templates "
-                f"and embedding size, got {tuple(text_embeds.shape)}."
-            )
-        if text_embeds.dim() == 4 and self.config.synonyms != "max":
-            raise ValueError(
-                f"`text_embeds` with a dimension for synonyms, {tuple(text_embeds.shape)}, need a model with "
-                f'`config.synonyms="max"`; this one has "{self.config.synonyms}": merge the synonyms first.'
-            )
-        if text_embeds.shape[0] == 0:
-            raise ValueError("`text_embeds` has no classes: give at least one.")
+        check_text_embeds(text_embeds, self.config)
         return text_embeds.to(self.clip.text_projection.weight.device)
 
     def set_vocabulary(self, labels: Sequence[str | Sequence[str]], input_ids: torch.Tensor) -> None:
@@ -673,6 +662,12 @@ class CatSegForSemanticSegmentation(CatSegPreTrainedModel):
     ) -> torch.FloatTensor:
         """See [`CatSegModel.get_text_embeds`]."""
         return self.model.get_text_embeds(input_ids, attention_mask)
+
+    def resolve_text_embeds(
+        self, input_ids: torch.Tensor | None = None, text_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See [`CatSegModel.resolve_text_embeds`]."""
+        return self.model.resolve_text_embeds(input_ids, text_embeds=text_embeds)
 
     def set_vocabulary(self, labels: Sequence[str | Sequence[str]], input_ids: torch.Tensor) -> None:
         """See [`CatSegModel.set_vocabulary`]."""

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils import logging
 
-from .aggregation_catseg import TRUNCATED_CLASS_LOGIT
+from .aggregation_catseg import TRUNCATED_CLASS_LOGIT, compute_cost_volume
 from .chunking_catseg import joined, views_at_a_time
 from .configuration_catseg import CatSegConfig
 from .layers_catseg import normalize
@@ -250,7 +250,7 @@ def segment_with_others(
     if num_others is None or len(text_embeds) - num_labels <= num_others:
         images = pixels if image_embeds is None else {"image_embeds": tuple(image_embeds)}
         return model(**images, text_embeds=text_embeds, **geometry)
-    text_embeds = model.model.resolve_text_embeds(text_embeds=text_embeds)
+    text_embeds = model.resolve_text_embeds(text_embeds=text_embeds)
     encoded = [tuple(image_embeds)] if image_embeds is not None else _encoded(model, pixels)
     num_images = len(image_embeds[0]) if image_embeds is not None else len(pixels["pixel_values"])
     is_view = None if view_boxes is None else torch.as_tensor(view_boxes).ne(0).any(dim=-1)
@@ -309,7 +309,7 @@ def most_similar_others(
     """
     views = normalize(image_embeds[0].flatten(0, -4))  # V, h, w, D
     classes = normalize(normalize(text_embeds).mean(dim=1, keepdim=True))
-    best = model.model.aggregator.cost_volume(views, classes).flatten(2).amax(dim=-1)  # V, T
+    best = compute_cost_volume(views, classes).flatten(2).amax(dim=-1)  # V, T
     if is_view is not None:
         best = best.masked_fill(~is_view.to(best.device, non_blocking=True)[:, None], -1.0)
     return best.amax(dim=0).topk(num_others).indices.sort().values

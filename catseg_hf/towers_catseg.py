@@ -1,7 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """CLIP's two towers as CAT-Seg uses them: an embedding for every patch, guidance maps, and batches of prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -171,11 +171,40 @@ def encode_appearance(backbone: nn.Module, pixel_values: torch.Tensor, size: tup
 def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfig) -> torch.Tensor:
     """Text embeddings of all classes.
 
+    Args:
+        clip (`CLIPModel`): What [`build_clip`] made.
+        input_ids, config: As for [`embed_prompts`].
+
+    Returns:
+        `torch.FloatTensor`: As [`embed_prompts`] returns them.
+
+    Raises:
+        ValueError: As [`embed_prompts`].
+    """
+    device = clip.text_projection.weight.device
+
+    def embed(prompts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        # On "meta" Accelerate brings weights when they are needed, and inputs to where they are then.
+        prompts = prompts if device.type == "meta" else prompts.to(device, non_blocking=True)
+        hidden_states = clip.text_model(input_ids=prompts).last_hidden_state
+        last = ends.to(hidden_states.device, non_blocking=True)
+        pooled = hidden_states[torch.arange(len(last), device=last.device), last]
+        return normalize(clip.text_projection(pooled))
+
+    return embed_prompts(embed, input_ids, config)
+
+
+def embed_prompts(
+    embed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], input_ids: torch.Tensor, config: CatSegConfig
+) -> torch.Tensor:
+    """Text embeddings of all classes, by any text tower.
+
     What CLIP makes of a prompt does not depend on anything behind its end token, so the text tower runs on the longest
     prompt's length, and once for equal prompts.
 
     Args:
-        clip (`CLIPModel`): What [`build_clip`] made.
+        embed (`Callable[[torch.LongTensor, torch.LongTensor], torch.FloatTensor]`):
+            Embeds prompts `(N, L)`, given them and where each ends `(N,)`: normalised, of shape `(N, D)`.
         input_ids (`torch.LongTensor` of shape `(T, P, L)` or `(T, P, S, L)`):
             Prompts of the classes, for each template and synonym; all-zero ones stand for absent synonyms.
         config (`CatSegConfig`): With `synonyms`.
@@ -192,21 +221,15 @@ def encode_prompts(clip: CLIPModel, input_ids: torch.Tensor, config: CatSegConfi
         input_ids = input_ids[:, :, 0]
     shape = input_ids.shape[:-1]
     unique, where = torch.unique(input_ids.flatten(0, -2).long(), dim=0, return_inverse=True)
-    check_tokens(unique, clip.config.text_config.vocab_size)
+    check_tokens(unique, config.clip_config.text_config.vocab_size)
     present = (unique != 0).any(dim=-1)
     ends = end_positions(unique, present, end_token_id(config))
-    device = clip.text_projection.weight.device
-    if device.type == "meta":  # Accelerate brings weights when they are needed, and inputs to where they are then.
-        device = input_ids.device
     # Prompts of about equal length together, so that each batch is as short as it can be.
     order = ends.argsort(stable=True)
     embeds = []
     for rows in order.split(TEXT_BATCH_SIZE if not torch.is_grad_enabled() else len(order)):
         length = int(ends[rows].max()) + 1
-        hidden_states = clip.text_model(input_ids=unique[rows, :length].to(device, non_blocking=True)).last_hidden_state
-        last = ends[rows].to(hidden_states.device, non_blocking=True)
-        pooled = hidden_states[torch.arange(len(rows), device=last.device), last]
-        embeds.append(normalize(clip.text_projection(pooled)))
+        embeds.append(embed(unique[rows, :length], ends[rows]))
     embeds = torch.cat(embeds)
     embeds = embeds[order.argsort()[where].to(embeds.device, non_blocking=True)].unflatten(0, shape)
     present = present[where].unflatten(0, shape)

@@ -99,3 +99,28 @@ def check_names(synonyms: Sequence[Sequence[str]], input_ids: torch.Tensor) -> l
             "make the token ids from these labels."
         )
     return names
+
+
+def check_text_embeds(text_embeds: torch.Tensor, config: CatSegConfig) -> None:
+    """Refuses text embeddings that are not of a model's shapes.
+
+    Args:
+        text_embeds (`torch.FloatTensor`): As for [`CatSegModel.forward`].
+        config (`CatSegConfig`): The model's.
+
+    Raises:
+        ValueError: If they are not, or of no class.
+    """
+    expected = (len(config.prompt_templates), config.clip_config.projection_dim)
+    if text_embeds.dim() not in (3, 4) or (text_embeds.shape[1], text_embeds.shape[-1]) != expected:
+        raise ValueError(
+            f"`text_embeds` must have shape (T, {expected[0]}, {expected[1]}) for this model's prompt templates "
+            f"and embedding size, got {tuple(text_embeds.shape)}."
+        )
+    if text_embeds.dim() == 4 and config.synonyms != "max":
+        raise ValueError(
+            f"`text_embeds` with a dimension for synonyms, {tuple(text_embeds.shape)}, need a model with "
+            f'`config.synonyms="max"`; this one has "{config.synonyms}": merge the synonyms first.'
+        )
+    if text_embeds.shape[0] == 0:
+        raise ValueError("`text_embeds` has no classes: give at least one.")

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "catseg_hf"
 FLOORS = [
     {"configuration", "vocabularies", "atomic_files", "file_kinds", "option_groups", "ray_session"},
     {"model files"},
-    {"cards", "pictures", "registration", "command_options"},
+    {"cards", "pictures", "registration", "command_options", "onnx"},
     {"large_images", "datasets"},
     {"formats", "conversion", "scenes"},
     {"evaluation", "hub", "training"},

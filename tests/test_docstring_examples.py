@@ -36,6 +36,7 @@ WITHOUT_EXAMPLE = {
     **dict.fromkeys(("Move", "apply_moves", "invert_moves", "ConversionPlan", "convert_tensors"), "for new variants"),
     **dict.fromkeys(("PreparedImages", "prepare_images", "ImageSource"), "is a part of what others do"),
     **dict.fromkeys(("Checkpoints", "make_shardable", "replaced_whole"), "for training scripts: examples/finetune.py"),
+    **dict.fromkeys(("OnnxCatSeg", "load_exported"), "needs an exported folder, which takes a minute to write"),
     "TrainingStream": "is in the example of stream_rows",
     "merged_state_dict": "is in the example of add_lora",
     "write_geojson": "is in the example of LabelMapWriter",

@@ -2,12 +2,14 @@
 """Exported graphs give what the model gives, for numbers of images, classes and tokens they were not traced with."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+import typer
 
-from catseg_hf import CatSegForSemanticSegmentation
+from catseg_hf import TINY, CatSegForSemanticSegmentation, CatSegProcessor
 from examples import export
 from tests.tiny_models import backbone_fields, random_images, random_input_ids, tiny_config, tiny_model
 
@@ -48,20 +50,33 @@ def test_many_classes_are_a_graph_of_their_own(model_folder: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_onnx_graphs_are_checked(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `export`")
-    onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
-    pytest.importorskip("onnxscript", reason="needs the extra `export`")
-    export.main(str(model_folder), tmp_path, format="onnx")
-    assert capsys.readouterr().out.count("largest difference") == 2
-    opsets = onnx.load(tmp_path / "image.onnx", load_external_data=False).opset_import
-    assert [(each.domain, each.version) for each in opsets] == [("", export.OPSET)]
-    session = onnxruntime.InferenceSession(tmp_path / "image.onnx")
-    assert [(each.name, each.shape) for each in session.get_inputs()] == [
-        ("pixel_values", ["batch", 3, 64, 64]),
-        ("text_embeds", ["classes", 2, 24]),
-    ]
-    assert [each.name for each in session.get_outputs()] == ["logits"]
+def test_onnx_graphs_are_checked_and_timed_beside_torch(
+    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(library, reason="needs the extra `export`")
+    CatSegProcessor.from_pretrained(TINY).save_pretrained(model_folder)
+    monkeypatch.setattr(export, "CHECKED_CLASSES", (2, 9))
+    export.main(str(model_folder), tmp_path, check=True)
+    printed = capsys.readouterr().out
+    assert printed.count("largest difference") == 2
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == ["classes", "2", "9"]
+    assert all(float(row[-1]) < export.TOLERANCE and float(row[3]) > 0 for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "tflite"}, "must be onnx or torch"),
+        ({"format": "torch", "int8": True}, "is of --format onnx"),
+        ({"format": "torch", "check": True}, "is of --format onnx"),
+        ({"many_classes": True}, "ONNX takes any number"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match=message):
+        export.main("nowhere", tmp_path, **options)
 
 
 @pytest.mark.slow
@@ -70,7 +85,7 @@ def test_models_with_a_backbone_have_a_third_input(tmp_path: Path) -> None:
     export.main(str(tmp_path / "model"), tmp_path, format="torch")
     graph = torch.export.load(tmp_path / "image.pt2").module()
     model = CatSegForSemanticSegmentation.from_pretrained(tmp_path / "model").eval()
-    inputs = export.example_images(model.config, batch_size=3, num_classes=9)
+    inputs = tuple(export.example_inputs(model.config, batch_size=3, num_classes=9).values())
     assert len(inputs) == 3
     with torch.no_grad():
         expected = model(pixel_values=inputs[0], text_embeds=inputs[1], backbone_pixel_values=inputs[2]).logits
@@ -83,9 +98,7 @@ def test_a_graph_that_differs_is_refused(tmp_path: Path) -> None:
             return values + torch.rand_like(values)
 
     with pytest.raises(RuntimeError, match="differs from the model"):
-        export.save_and_check(
-            Noise(), ["values", "result"], [(torch.zeros(3),), (torch.zeros(3),)], [{}], tmp_path / "noise.pt2"
-        )
+        export.save_torch(Noise(), [(torch.zeros(3),), (torch.zeros(3),)], [{}], tmp_path / "noise.pt2")
 
 
 def test_number_of_classes_of_each_graph() -> None:

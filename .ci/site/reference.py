@@ -24,6 +24,7 @@ TITLES = {
     "training": "Training",
     "conversion": "Conversion",
     "hub": "Models by name",
+    "onnx": "ONNX",
     "cards": "Model cards",
     "scenes": "Drawn scenes",
     "service": "The service in Python",

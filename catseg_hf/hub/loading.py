@@ -1,9 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """Loading a model of whose folder nobody knows whether it is whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.onnx import OnnxCatSeg, is_exported
 from catseg_hf.processing_catseg import CatSegProcessor
 
 
@@ -23,7 +27,8 @@ def load_model_and_processor(
 
     Raises:
         OSError: If a file is missing.
-        ValueError: If a file is damaged, or the weights are not those of the model that `config.json` describes.
+        ValueError: If a file is damaged, the weights are not those of the model that `config.json` describes, or it is
+            an exported model.
 
     Example:
 
@@ -34,17 +39,14 @@ def load_model_and_processor(
     >>> model, processor = load_model_and_processor(TINY)
     ```
     """
-    try:
-        processor = CatSegProcessor.from_pretrained(folder)
-        processor.tokenizer("a")  # damaged ones can be loaded, and fail here
-        model, report = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # damaged files make libraries fail in all ways, those in Rust in their own
+    if is_exported(folder):
         raise ValueError(
-            f"{folder} holds no whole model of catseg_hf: convert or download it again. {type(error).__name__}: "
-            f"{error or 'no reason given'}"
-        ) from error
+            f"{folder} is an exported model, which ONNX Runtime computes, and has no weights: give the model that was "
+            "exported."
+        )
+    with _named_errors(folder):
+        processor = _load_processor(folder)
+        model, report = CatSegForSemanticSegmentation.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     for kind, what in (("missing_keys", "missing"), ("unexpected_keys", "not of that model")):
         if names := sorted(report[kind]):
             raise ValueError(
@@ -54,4 +56,42 @@ def load_model_and_processor(
     return model.eval(), processor
 
 
-__all__ = ["load_model_and_processor"]
+def load_exported(folder: str) -> tuple[OnnxCatSeg, CatSegProcessor]:
+    """Loads an exported model with its processor, or says what is wrong with its files.
+
+    Args:
+        folder (`str`): What [`export_onnx`] wrote.
+
+    Returns:
+        `tuple[OnnxCatSeg, CatSegProcessor]`.
+
+    Raises:
+        ImportError: If ONNX Runtime is not installed.
+        OSError: If a file is missing.
+        ValueError: If a file is damaged.
+    """
+    with _named_errors(folder):
+        processor = _load_processor(folder)
+        return OnnxCatSeg.from_pretrained(folder), processor
+
+
+def _load_processor(folder: str) -> CatSegProcessor:
+    processor = CatSegProcessor.from_pretrained(folder)
+    processor.tokenizer("a")  # damaged ones can be loaded, and fail here
+    return processor
+
+
+@contextmanager
+def _named_errors(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except (ImportError, OSError, ValueError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # damaged files make libraries fail in all ways, those in Rust in their own
+        raise ValueError(
+            f"{folder} holds no whole model of catseg_hf: convert or download it again. {type(error).__name__}: "
+            f"{error or 'no reason given'}"
+        ) from error
+
+
+__all__ = ["load_exported", "load_model_and_processor"]

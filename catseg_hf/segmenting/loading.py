@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from transformers.utils import logging
 
-from catseg_hf.hub import find_model, load_model_and_processor
+from catseg_hf.hub import find_model, load_exported, load_model_and_processor
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.onnx import OnnxCatSeg, is_exported
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Label
 
@@ -16,8 +17,8 @@ from .devices import compile_model, pick_device, pick_dtype
 
 def load_model(
     name: str, device: str, dtype: str, *, compiles: bool = False
-) -> tuple[CatSegForSemanticSegmentation, CatSegProcessor]:
-    """Loads a model by its name at the command line.
+) -> tuple[CatSegForSemanticSegmentation | OnnxCatSeg, CatSegProcessor]:
+    """Loads a model by its name at the command line; from an exported folder without its weights.
 
     Args:
         name (`str`): As [`find_model`] takes it.
@@ -26,10 +27,11 @@ def load_model(
         compiles (`bool`, *optional*, defaults to `False`): Whether to compile the model.
 
     Returns:
-        `tuple[CatSegForSemanticSegmentation, CatSegProcessor]`: The model, in evaluation mode, on its device.
+        `tuple[CatSegForSemanticSegmentation | OnnxCatSeg, CatSegProcessor]`: The model, in evaluation mode, on its
+        device.
 
     Raises:
-        ValueError: If there is no such model or device.
+        ValueError: If there is no such model or device, or an exported model is to compute otherwise than it can.
 
     Example:
 
@@ -41,6 +43,13 @@ def load_model(
     """
     target = pick_device(device)
     folder = find_model(name)
+    if is_exported(folder):
+        if device not in ("auto", "cpu") or dtype not in ("auto", "float32") or compiles:
+            raise ValueError(
+                f"{folder} is an exported model, which ONNX Runtime computes on the CPU as it was exported: leave out "
+                "device, dtype and compiling, or give the model that was exported."
+            )
+        return load_exported(folder)
     logging.disable_progress_bar()
     model, processor = load_model_and_processor(folder, pick_dtype(dtype, target))
     model = model.to(target)
@@ -51,9 +60,9 @@ def load_model(
 
 @torch.inference_mode()
 def embed_labels(
-    model: CatSegForSemanticSegmentation, processor: CatSegProcessor, labels: Sequence[Label] | None
+    model: CatSegForSemanticSegmentation | OnnxCatSeg, processor: CatSegProcessor, labels: Sequence[Label] | None
 ) -> torch.Tensor:
     """Text embeddings of labels, by default of the model's own vocabulary."""
     if labels is None:
-        return model.model.resolve_text_embeds()
+        return model.resolve_text_embeds()
     return model.get_text_embeds(processor(text=labels)["input_ids"])

@@ -1,0 +1,176 @@
+# Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
+"""An exported folder in the place of a model: in Python and at the command line, with ONNX Runtime."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from catseg_hf import TINY, CatSegConfig, CatSegForSemanticSegmentation, CatSegProcessor, Segmenter
+from catseg_hf.hub import load_model_and_processor
+from catseg_hf.onnx import OnnxCatSeg, is_exported
+from catseg_hf.onnx.export import OPSET, export_onnx
+from catseg_hf.scenes import draw_scene
+
+
+onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
+pytest.importorskip("onnxruntime", reason="needs the extra `export`")
+pytest.importorskip("onnxscript", reason="needs the extra `export`")
+LABELS = ["something red", ["star", "moon"], "ground"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """catseg-tiny with few of its layers, which segments badly and is exported fast."""
+    config = CatSegConfig.from_pretrained(TINY)
+    config.clip_config.vision_config.num_hidden_layers, config.clip_config.text_config.num_hidden_layers = 2, 1
+    config.guidance_layers, config.num_hidden_layers = [0, 0], 1
+    folder = tmp_path_factory.mktemp("models") / "small"
+    CatSegForSemanticSegmentation.from_pretrained(TINY, config=config).save_pretrained(folder)
+    CatSegProcessor.from_pretrained(TINY).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exact(small: Path) -> Segmenter:
+    return Segmenter.from_pretrained(small, LABELS, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(exact: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    paths = export_onnx(exact.model, exact.processor, folder)
+    assert [path.stem for path in paths] == [
+        "text", "image", "spatial_0", "classes_0", "decoder",
+    ]  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path) -> Segmenter:
+    return Segmenter.from_pretrained(folder, LABELS)
+
+
+def test_files_are_those_of_the_documents(folder: Path) -> None:
+    image = onnx.load(folder / "image.onnx", load_external_data=False)
+    assert [(each.domain, each.version) for each in image.opset_import] == [("", OPSET)]
+    assert [each.name for each in image.graph.output] == [
+        "image_embeds", "guidance_0", "upsampling_0", "upsampling_1",
+    ]  # fmt: skip
+    classes = onnx.load(folder / "classes_0.onnx")
+    shapes = {
+        each.name: [size.dim_param or size.dim_value for size in each.type.tensor_type.shape.dim]
+        for each in classes.graph.input
+    }
+    assert shapes == {"maps": ["positions", "classes", 32], "class_embeds": ["classes", 128]}
+    assert (folder / "image.onnx.data").is_file() and not (folder / "decoder.onnx.data").exists()
+    assert not list(folder.glob("*model*"))
+
+
+def test_it_is_loaded_without_weights(exported: Segmenter) -> None:
+    assert isinstance(exported.model, OnnxCatSeg)
+    assert exported.model.device.type == "cpu"
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 20])
+def test_logits_are_those_of_the_model(num_classes: int, exact: Segmenter, exported: Segmenter) -> None:
+    inputs = exact.processor.with_views("sliding")(images=draw_scene(1).image)
+    assert inputs["pixel_values"].dim() == 5
+    text_embeds = exact.model.resolve_text_embeds()[:num_classes].detach()
+    with torch.no_grad():
+        expected = exact.model(**inputs, text_embeds=text_embeds)
+    outputs = exported.model(**inputs, text_embeds=text_embeds)
+    assert (outputs.logits - expected.logits).abs().max() < 1e-4
+    assert torch.equal(outputs.view_boxes, expected.view_boxes)
+
+
+def test_embeddings_are_those_of_the_model(exact: Segmenter, exported: Segmenter) -> None:
+    torch.testing.assert_close(exported.text_embeds, exact.text_embeds, atol=1e-5, rtol=0)
+    own = exported.with_labels()
+    torch.testing.assert_close(own.text_embeds, exact.model.resolve_text_embeds().detach(), atol=1e-5, rtol=0)
+    assert own.labels == list(exact.model.config.id2label.values())
+
+
+@pytest.mark.parametrize("options", [{}, {"others": "own", "background": "rest"}, {"threshold": 0.6}])
+def test_segmentations_are_those_of_the_model(options: dict, exact: Segmenter, exported: Segmenter) -> None:
+    scene = draw_scene(7).image
+    first, second = (each.with_labels(LABELS[:2], **options)(scene) for each in (exact, exported))
+    assert (first.class_ids == second.class_ids).mean() > 0.999
+    np.testing.assert_allclose(second.scores, first.scores, atol=1e-4)
+    assert (second.labels, second.others) == (first.labels, first.others)
+
+
+def test_the_command_takes_it(folder: Path, small: Path, tmp_path: Path, catseg: Callable) -> None:
+    draw_scene(7).image.save(tmp_path / "scene.png")
+    results = []
+    for model in (small, folder):
+        code, _, errors = catseg(
+            "segment",
+            "scene.png",
+            "--labels",
+            "something red, ground",
+            "--model",
+            model,
+            "--format",
+            "json",
+            "--output",
+            "result.json",
+        )
+        assert code == 0, errors
+        results.append(json.loads((tmp_path / "result.json").read_text()))
+    exact, exported = ({each["label"]: each["area"] for each in result["segments"]} for result in results)
+    assert exported == pytest.approx(exact, rel=0.01)
+
+
+@pytest.mark.parametrize("options", [{"device": "meta"}, {"dtype": "bfloat16"}, {"compiles": True}])
+def test_what_it_cannot_is_refused(options: dict, folder: Path) -> None:
+    with pytest.raises(ValueError, match="on the CPU as it was exported: leave out device, dtype and compiling"):
+        Segmenter.from_pretrained(folder, LABELS, **options)
+
+
+def test_who_needs_weights_is_told(folder: Path) -> None:
+    with pytest.raises(ValueError, match="is an exported model, which ONNX Runtime computes, and has no weights"):
+        load_model_and_processor(str(folder))
+
+
+def test_a_folder_with_weights_is_not_overwritten(exact: Segmenter, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ValueError, match=r"has a model's weights \(model.safetensors\): export to a folder of its own"):
+        export_onnx(exact.model, exact.processor, tmp_path)
+
+
+def test_damaged_folders_are_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).symlink_to(path)
+    (copy / "classes_0.onnx").unlink()
+    with pytest.raises(FileNotFoundError, match="lacks classes_0.onnx: export it again"):
+        OnnxCatSeg.from_pretrained(copy)
+    (copy / "classes_0.onnx").write_bytes(b"\x08\x08 nothing")
+    with pytest.raises(ValueError, match="classes_0.onnx cannot be loaded by ONNX Runtime: export it again"):
+        OnnxCatSeg.from_pretrained(copy)
+    assert is_exported(copy) and not is_exported(TINY)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # seven graphs are traced
+def test_int8_decides_nearly_all_pixels_alike(tmp_path: Path) -> None:
+    exact = Segmenter.from_pretrained(TINY, device="cpu")
+    export_onnx(exact.model, exact.processor, tmp_path, int8=True)
+    for name in ("text", "image"):
+        operations = {
+            node.op_type for node in onnx.load(tmp_path / f"{name}.onnx", load_external_data=False).graph.node
+        }
+        assert {"DynamicQuantizeLinear", "MatMulInteger"} <= operations
+    quantized = Segmenter.from_pretrained(tmp_path)
+    agreements = []
+    for seed in range(10):
+        scene = draw_scene(seed)
+        labels = [*scene.names, "ground"]
+        first, second = (each.with_labels(labels)(scene.image).class_ids for each in (exact, quantized))
+        agreements.append((first == second).mean())
+    assert np.mean(agreements) >= 0.99
