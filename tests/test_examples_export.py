@@ -21,6 +21,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_torch_graphs_work_without_this_package(model_folder: Path, tmp_path: Path) -> None:
     export.main(str(model_folder), tmp_path / "few", format="torch")
     text_graph = torch.export.load(tmp_path / "few" / "text.pt2").module()

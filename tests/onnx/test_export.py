@@ -19,6 +19,7 @@ from catseg_hf.scenes import draw_scene
 onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
 pytest.importorskip("onnxruntime", reason="needs the extra `export`")
 pytest.importorskip("onnxscript", reason="needs the extra `export`")
+pytestmark = pytest.mark.slow  # a model is exported, which takes half a minute
 LABELS = ["something red", ["star", "moon"], "ground"]
 
 

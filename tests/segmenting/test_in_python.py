@@ -98,7 +98,7 @@ def test_any_iterable_gives_an_iterator_with_few_photos_ahead(segmenter: Segment
     taken = []
 
     def photos() -> Iterator[Image.Image]:
-        for number in range(20):
+        for number in range(10):
             taken.append(number)
             yield picture.crop((0, 0, 64, 64))
 
@@ -108,7 +108,7 @@ def test_any_iterable_gives_an_iterator_with_few_photos_ahead(segmenter: Segment
         assert isinstance(results, Iterator) and not taken
         for number, _ in enumerate(results, 1):
             assert len(taken) <= number + batch_size + num_workers
-        assert number == len(taken) == 20
+        assert number == len(taken) == 10
     assert list(segmenter([])) == []
 
 
