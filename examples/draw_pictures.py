@@ -62,7 +62,8 @@ def blocks(page: Path) -> list[Block]:
 
 
 def run_catseg(words: list[str]) -> None:
-    """Runs the command `catseg` in this process."""
+    """Runs the command `catseg` in this process, which has logged nothing before, as a new one."""
+    logging.Logger.warning_once.cache_clear()
     with arguments("catseg", *words):
         catseg_main()
 

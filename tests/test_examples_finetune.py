@@ -163,6 +163,7 @@ def test_two_processes_do_what_one_does(project: Path, tmp_path: Path) -> None:
     assert states[0]["identity"] == states[1]["identity"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_evaluation_best_model_and_accumulation(
     project: Path, uninterrupted: Path, tmp_path: Path, accumulation: int
@@ -254,6 +255,7 @@ def test_photos_without_labels_are_skipped_on_request(project: Path, tmp_path: P
     assert loss_curve(tmp_path / "run")[0]["warnings"][0].startswith("images (all): 1 of 5 images have no labels")
 
 
+@pytest.mark.slow
 def test_stream_and_lora_resume(project: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     dataset = load_folder(project / "images", project / "labels", project / "classes.txt")
@@ -308,6 +310,7 @@ def test_tracker_and_push_to_hub(project: Path, tmp_path: Path, tracker: str) ->
     assert logged == pytest.approx(losses, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_trainer_example(project: Path, tmp_path: Path) -> None:
     pytest.importorskip("evaluate")
     given = [str(project / name) for name in ("model", "images", "labels", "classes.txt")]

@@ -165,6 +165,7 @@ def shared(hub: LoopbackHub, machine: Machine, tiny_model_folder: Path) -> Repos
     return hub.repositories["me/catseg"]
 
 
+@pytest.mark.slow
 def test_model_processor_tokenizer_and_card_arrive(
     shared: Repository, machine: Machine, tiny_model_folder: Path
 ) -> None:
@@ -183,6 +184,7 @@ def test_model_processor_tokenizer_and_card_arrive(
     assert machine.run(segment, "me/catseg") == machine.run(segment, tiny_model_folder)
 
 
+@pytest.mark.slow
 def test_the_pushed_card_is_made_from_the_model_and_its_python_runs(
     shared: Repository, machine: Machine, tmp_path: Path
 ) -> None:
@@ -296,6 +298,7 @@ def test_a_push_that_breaks_at_the_commit_changes_nothing_and_can_be_repeated(
     assert not [request for request in hub.requests if request.startswith("PUT")]  # the weights had arrived
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_goes_on_where_it_was(
     hub: LoopbackHub, shared: Repository, machine: Machine, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def accuracy(result: EvalPrediction) -> dict[str, float]:
     return {"accuracy": float((result.predictions == result.label_ids)[counted].mean())}
 
 
+@pytest.mark.slow
 def test_train_evaluate_save_and_load(tiny_folder: Path, examples: list[Any], tmp_path: Path) -> None:
     model = load(tiny_folder)
     before = copy.deepcopy(model.state_dict())

@@ -232,6 +232,7 @@ def test_a_stream_goes_on_where_it_was(data: SegmentationDataset) -> None:
         next(iter(loader))
 
 
+@pytest.mark.slow
 def test_a_stream_refuses_or_skips_bad_rows(data: SegmentationDataset, caplog: pytest.LogCaptureFixture) -> None:
     encoded = rows(data).cast_column("image", datasets.Image(decode=False))
     damaged = [

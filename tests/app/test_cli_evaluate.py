@@ -237,6 +237,7 @@ def test_binary_masks_of_the_library_datasets(
     assert min(row["pixels"] for row in json.loads(Path("columns/results.json").read_text())["per_class"]) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["colours", "ids"])
 def test_labels_are_read_by_a_label_map(
     catseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path, stored: str

@@ -206,6 +206,7 @@ def test_photo_labels_toggles_threshold_and_heat_maps(visit: Open, photo: Image.
     assert len(network_runs) == 1
 
 
+@pytest.mark.slow
 def test_annotations_of_what_is_shown_are_a_download(visit: Open, photo: Image.Image) -> None:
     pytest.importorskip("shapely", reason='annotations need `pip install "catseg-hf[annotate]"`')
     _, ids, scores, _ = segmented(photo, LABELS)
@@ -260,6 +261,7 @@ def position_on(picture: Locator, column: int, row: int) -> dict[str, float]:
     return {"x": (column + 0.5) * scale, "y": (row + 0.5) * scale}
 
 
+@pytest.mark.slow
 def test_an_example_is_one_click(visit: Open) -> None:
     page = visit()
     page.locator("#examples button").nth(1).click()
@@ -304,6 +306,7 @@ def test_a_single_label_gets_only_what_it_names(visit: Open, photo: Image.Image,
         np.testing.assert_array_equal(downloaded(shown), drawn(labels, "own" if is_on else None))
 
 
+@pytest.mark.slow
 def test_visitors_do_not_see_each_others_photos(visit: Open, photo: Image.Image) -> None:
     pages, pictures = [visit(), visit()], [photo, photo.rotate(180)]
     for page, picture in zip(pages, pictures, strict=True):
@@ -354,6 +357,7 @@ def test_on_a_phone_everything_fits_and_works(visit: Open) -> None:
 # ---- what cannot be done --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_labels_that_cannot_be_used_are_named(visit: Open, photo: Image.Image) -> None:
     page = visit()
     upload(page, png(photo))
@@ -372,6 +376,7 @@ def test_labels_that_cannot_be_used_are_named(visit: Open, photo: Image.Image) -
     expect(page.locator("#overlay img")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_photos_that_cannot_be_used_are_named(visit: Open, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photo_reading, "MAX_PIXELS", 50_000)
     page = visit()
@@ -389,6 +394,7 @@ def test_photos_that_cannot_be_used_are_named(visit: Open, photo: Image.Image, m
         page.get_by_role("button", name="Clear").click()
 
 
+@pytest.mark.slow
 def test_unknown_words_are_named_beside_the_result(visit: Open, photo: Image.Image) -> None:
     page = visit()
     upload(page, png(photo))

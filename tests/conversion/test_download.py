@@ -90,6 +90,7 @@ print(CatSegForSemanticSegmentation.from_pretrained(folder).config.num_labels)
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_the_hub_is_downloaded_and_converted_once(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     code, output, error = run(LOAD, server, tmp_path)
     assert code == 0, error

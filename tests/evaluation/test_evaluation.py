@@ -128,6 +128,7 @@ def plain_matrix(dataset: SegmentationDataset, predict: Callable[[Sample], torch
     return matrix
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_counts_are_those_of_a_plain_loop(
     name: str,

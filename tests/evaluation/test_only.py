@@ -46,6 +46,7 @@ def test_a_class_can_be_named_by_a_synonym(tmp_path: Path) -> None:
         only_classes(data, ["sofa", "couch"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tta", [False, True])
 def test_others_take_pixels_and_are_counted_as_everything_else(folder: Path, tta: bool, tmp_path: Path) -> None:
     model = CatSegForSemanticSegmentation.from_pretrained(folder / "model").eval()

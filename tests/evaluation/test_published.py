@@ -45,6 +45,7 @@ def results_of(folder: Path, dataset: SegmentationDataset, **options: Any) -> di
     return evaluate(model, CatSegProcessor.from_pretrained(folder), dataset, **options).results
 
 
+@pytest.mark.slow
 def test_a_released_checkpoint_is_compared(released_folder: Path, dataset: SegmentationDataset, tmp_path: Path) -> None:
     results = results_of(released_folder, dataset, output=tmp_path / "out")
     measured = results["metrics"]["miou_present_in_ground_truth"]
@@ -110,6 +111,7 @@ def test_another_protocol_is_not_compared(
     assert compared(released_folder, dataset, protocol) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"limit": 1}, {"dtype": torch.bfloat16}])
 def test_what_was_measured_otherwise_is_not_compared(
     options: dict[str, Any], released_folder: Path, dataset: SegmentationDataset

@@ -65,6 +65,7 @@ def count_color(picture: Image.Image, color: tuple[int, int, int]) -> int:
     return int((np.asarray(picture) == color).all(axis=2).sum())
 
 
+@pytest.mark.slow
 def test_the_table_names_figures_and_conventions(evaluation: Evaluation) -> None:
     table = results_table(evaluation.results)
     metrics = evaluation.results["metrics"]

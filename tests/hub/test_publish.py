@@ -162,6 +162,7 @@ def test_all_seven_and_what_was_interrupted_goes_on(hub: LoopbackHub, tmp_path: 
     assert [item["id"] for item in collection["items"]] == [f"us/catseg-{name}" for name in PUBLISHED]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_the_released_one_is_refused(
     hub: LoopbackHub, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

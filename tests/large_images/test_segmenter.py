@@ -129,6 +129,7 @@ def test_softmax_scores_are_those_of_the_blended_logits(folder: Path) -> None:
     np.testing.assert_allclose(segmented(parts, image, tile=64)[1], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_seams_where_windows_end(tiny: Parts) -> None:
     image = picture(64, 1000)
 

@@ -60,6 +60,7 @@ def test_the_page_refers_to_nothing_beyond_its_server(api: FastAPI) -> None:
     assert not [path for path in web.get("/openapi.json").json()["paths"] if path.startswith("/docs")]
 
 
+@pytest.mark.slow
 def test_a_browser_shows_it(address: str) -> None:
     urls, problems = [], []
     with chromium() as browser:

@@ -243,6 +243,7 @@ def test_many_tasks_are_answered_in_their_order(ask: Callable[..., Any]) -> None
     assert [bool(each["result"]) for each in reply.json()["results"]] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_of_more_than_can_be_done_in_time_the_first_is_answered(
     model: ServedModel, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

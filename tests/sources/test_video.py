@@ -119,6 +119,7 @@ def test_rotated_videos_are_shown_upright(catseg: Run) -> None:
         assert not frame.rotation and frame.width == 160 and frame.height > 160  # with the legend
 
 
+@pytest.mark.slow
 def test_smoothing_takes_flicker_away(segmenter: Segmenter, tmp_path: Path) -> None:
     frames = write_video(tmp_path / "clip.mp4", noise=60)
 
