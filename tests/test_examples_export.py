@@ -56,7 +56,9 @@ def test_onnx_graphs_are_checked_and_timed_beside_torch(
 ) -> None:
     for library in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(library, reason="needs the extra `export`")
-    CatSegProcessor.from_pretrained(TINY).save_pretrained(model_folder)
+    processor = CatSegProcessor.from_pretrained(TINY)
+    processor.prompt_templates = ["a {}", "the {}"]
+    processor.save_pretrained(model_folder)
     monkeypatch.setattr(export, "CHECKED_CLASSES", (2, 9))
     export.main(str(model_folder), tmp_path, check=True)
     printed = capsys.readouterr().out

@@ -128,6 +128,7 @@ def reader(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     """A folder with what the README takes for granted, and an environment with the commands of this package."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "CHECKPOINT").symlink_to(tiny_checkpoint)
+    (folder / "examples").symlink_to(ROOT / "examples")
     Image.effect_noise((90, 60), 80).convert("RGB").save(folder / "photo.jpg")
     for name in ("photos", "masks"):
         (folder / name).mkdir()
@@ -170,6 +171,8 @@ def test_commands_and_python_of_the_documents_run_in_order(reader: tuple[Path, d
         ["catseg", "evaluate"],
         ["catseg", "evaluate"],
         ["catseg", "evaluate"],
+        ["python", "examples/export.py"],
+        ["catseg", "segment"],
         ["catseg", "segment"],
         ["catseg", "segment"],
         ["catseg", "evaluate"],

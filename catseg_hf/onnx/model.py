@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from catseg_hf.aggregation_catseg import (
@@ -147,9 +148,14 @@ class OnnxCatSeg:
     ) -> torch.FloatTensor:
         """See [`CatSegModel.get_text_embeds`]."""
         input_ids = input_ids[:, None] if input_ids.dim() == 2 else input_ids
-        return embed_prompts(
-            lambda prompts, ends: self.graphs["text"](prompts[:, None])[0][:, 0], input_ids, self.config
-        )
+        return embed_prompts(self._embed_prompts, input_ids, self.config)
+
+    def _embed_prompts(self, prompts: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        # The graph takes as many prompts of a class as there are templates: any prompts fill these places.
+        num_templates = len(self.config.prompt_templates)
+        filled = F.pad(prompts, (0, 0, 0, -len(prompts) % num_templates))  # N, L
+        embeds = self.graphs["text"](filled.unflatten(0, (-1, num_templates)))[0]
+        return embeds.flatten(0, 1)[: len(prompts)]  # N, D
 
     def resolve_text_embeds(
         self, input_ids: torch.Tensor | None = None, text_embeds: torch.Tensor | None = None

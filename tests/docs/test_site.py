@@ -178,7 +178,9 @@ def test_pages_look_as_they_should(
 def test_the_search_finds_a_page_and_a_name(visit: Visit) -> None:
     page = visit("", 1280, 900, "light")
     for words, target in (("cost volume", "cost volume"), ("CatSegConfig", "CatSegConfig")):
-        page.locator("input[name=query]").fill(words)
+        query = page.locator("input[name=query]")
+        query.fill("")
+        query.press_sequentially(words)  # the page listens to keys, from when its script has run
         expect(page.locator(".md-search-result__link").first).to_be_visible()
         expect(page.locator(".md-search-result__list").get_by_text(target, exact=False).first).to_be_visible()
     page.locator(".md-search-result__link").first.click()
