@@ -17,6 +17,7 @@ from catseg_hf.cards import CARD_NAME
 from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.conversion import PUBLISHED
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
+from catseg_hf.onnx import is_exported
 from catseg_hf.processing_catseg import CatSegProcessor
 
 
@@ -108,6 +109,9 @@ def _parts(model: CatSegForSemanticSegmentation) -> list[tuple[str, torch.nn.Mod
 
 
 def _weights(folder: Path) -> str:
+    if is_exported(folder):
+        size = sum(file.stat().st_size for file in folder.glob("*.onnx*")) / 1e6
+        return f"{size:.0f} MB in {len([*folder.glob('*.onnx')])} graphs for ONNX Runtime"
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         return "none"

@@ -80,7 +80,7 @@ class ServedModel:
         config = self.network.config
         folder = Path(find_model(self.settings.model))
         commit = getattr(config, "_commit_hash", None)
-        source = {"weights": _digest(folder.glob("*.safetensors"))} if folder.is_dir() else {"commit": commit}
+        source = {"weights": _digest(folder)} if folder.is_dir() else {"commit": commit}
         has_vocabulary = config.vocabulary_digest is not None
         # A folder is a matter of this machine.
         name = folder.name if Path(self.settings.model).is_dir() else self.settings.model
@@ -171,9 +171,11 @@ def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> list[lis
     return list(groups.values())
 
 
-def _digest(files: Iterable[Path]) -> str:
+def _digest(folder: Path) -> str:
+    # Of an exported model the graphs hold the weights.
+    kinds = (".safetensors", ".onnx", ".onnx.data")
     digest = hashlib.sha256()
-    for path in sorted(files):
+    for path in sorted(path for path in folder.iterdir() if path.name.endswith(kinds)):
         with path.open("rb") as file:
             while part := file.read(2**20):
                 digest.update(part)

@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import pipeline
 
 from catseg_hf import TINY, CatSegImageProcessor, CatSegProcessor, Segmenter
+from catseg_hf.app.page_model import PageModel
 from catseg_hf.image_processing_catseg import view_arguments
 from catseg_hf.large_images.windows import model_side
 from catseg_hf.scenes import draw_scene
@@ -85,9 +86,6 @@ def test_the_pipeline(segmenter: Segmenter, picture: Image.Image, by_hand: np.nd
 
 
 def test_the_page(picture: Image.Image, tmp_path: Path) -> None:
-    pytest.importorskip("gradio", reason='needs the extra "demo"')
-    from catseg_hf.app.page_model import PageModel
-
     picture.save(tmp_path / "scene.png")
     for views in ("one", "sliding"):
         found = PageModel("tiny", views).segment(str(tmp_path / "scene.png"), LABELS).segmentation
