@@ -23,8 +23,8 @@ channels, P templates, N = h * w patches and any number T of classes, the graphs
     decoder     maps (t, N, C), upsampling_0, upsampling_1        -> logits (t, 4h, 4w)
 
 What lies between them is one loop, `_segment` of catseg_hf/onnx/model.py: costs are the cosine similarities of text
-embeddings and one image's patches; `spatial` and `decoder` take as many classes t at a time as fit the processor's
-cache; `classes` takes all classes at n positions, whose difference is added to the maps. Of more classes than
+embeddings and one image's patches; `spatial` and `decoder` take a few classes t at a time, in each thread others;
+`classes` takes all classes at n positions, whose difference is added to the maps. Of more classes than
 `config.class_padding_length` (256 in the models of CVPR 2024) the loop keeps the most similar ones.
 
 The torch format is two graphs, the whole path of an image in one:

@@ -20,13 +20,12 @@ from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.vocabulary_catseg import end_token_id
 
 from .graphs import ClassGraph, DecoderGraph, ImageGraph, SpatialGraph, TextGraph
-from .model import VOCABULARY_FILE
+from .model import VOCABULARY_FILE, WITH_CLIP
 
 
 OPSET = 20  # of ONNX: the first with GELU as one operation
 MAX_BATCH_SIZE = 4096
 MAX_CLASSES = 65536
-WITH_CLIP = ("text", "image")  # graphs whose weights are large
 
 
 class Traced(NamedTuple):

@@ -1,8 +1,8 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """What is traced: the model's computation, exactly, in the form that ONNX Runtime is fastest at.
 
-Classes come in chunks, which a caller loops over (`model.py`). Attention inside windows asks for one change of layout
-in each direction, attention between classes for none, and the decoder convolves maps with channels first.
+Classes come in chunks, which a caller's threads share (`model.py`). Attention inside windows asks for one change of
+layout in each direction, attention between classes for none, and the decoder convolves maps with channels first.
 """
 
 from collections.abc import Sequence

@@ -3,9 +3,11 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 VOCABULARY_FILE = "vocabulary.safetensors"
+WITH_CLIP = ("text", "image")  # graphs whose weights are large
 
 
 def is_exported(folder: str | os.PathLike[str]) -> bool:
@@ -64,19 +67,20 @@ class Graph:
 
     Args:
         path (`Path`): Its file.
+        num_threads (`int`): That one run of it uses.
 
     Raises:
         ImportError: If ONNX Runtime is not installed.
         ValueError: If the file cannot be loaded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_threads: int) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise ImportError('An exported model needs ONNX Runtime: `pip install "catseg-hf[onnx]"`.') from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = num_threads
         # Threads of a graph that is done must not take time from those of the next one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
@@ -89,7 +93,8 @@ class Graph:
 
     def __call__(self, *inputs: torch.Tensor) -> list[torch.Tensor]:
         """Runs the graph on inputs in its order."""
-        arrays = (each.detach().contiguous().numpy() for each in inputs)
+        # Copied by NumPy where it must be: torch would start threads of its own in each of ours.
+        arrays = (np.ascontiguousarray(each.detach().numpy()) for each in inputs)
         outputs = self.session.run(None, dict(zip(self.input_names, arrays, strict=True)))
         return [torch.from_numpy(each) for each in outputs]
 
@@ -139,7 +144,9 @@ class OnnxCatSeg:
         files = {name: Path(folder, f"{name}.onnx") for name in graph_names(config)}
         if missing := [path.name for path in files.values() if not path.is_file()]:
             raise FileNotFoundError(f"The exported model in {folder} lacks {', '.join(missing)}: export it again.")
-        graphs = {name: Graph(path) for name, path in files.items()}
+        # Of the others, several chunks are computed at a time, which is faster than one chunk in several threads.
+        num_threads = dict.fromkeys(WITH_CLIP, torch.get_num_threads())
+        graphs = {name: Graph(path, num_threads.get(name, 1)) for name, path in files.items()}
         return cls(config, graphs, load_file(Path(folder, VOCABULARY_FILE))["input_ids"], str(folder))
 
     @torch.inference_mode()
@@ -236,23 +243,33 @@ class OnnxCatSeg:
         kept = find_kept_classes(costs, self.config, training=False)
         if kept is not None:
             costs, class_embeds = costs[:, kept[0]], class_embeds[kept[0]]
-        size = costs.shape[-2:]
-        chunk_size = self._chunk_size(size)
-        maps = costs[0]
+        num_classes, (height, width) = costs.shape[1], costs.shape[-2:]
+        chunk_size = self._chunk_size(height, width)
+        maps = costs.new_empty(num_classes, height * width, self.config.hidden_size)
         for i in range(self.config.num_hidden_layers):
-            chunks = (self.graphs[f"spatial_{i}"](chunk, terms[i])[0] for chunk in maps.split(chunk_size))
-            maps = joined(chunks, len(maps), dim=0)  # T, h * w, C
-            maps += self._attend(i, maps, class_embeds, size)
-        chunks = (self.graphs["decoder"](chunk, *terms[-2:])[0] for chunk in maps.split(chunk_size))
-        logits = joined(chunks, len(maps), dim=0)
+            self._over_chunks(f"spatial_{i}", maps if i else costs[0], maps, chunk_size, terms[i])
+            maps += self._attend(i, maps, class_embeds, (height, width))
+        logits = costs.new_empty(num_classes, 4 * height, 4 * width)
+        self._over_chunks("decoder", maps, logits, chunk_size, *terms[-2:])
         if kept is None:
             return logits
         every = logits.new_full((len(text_embeds), *logits.shape[1:]), TRUNCATED_CLASS_LOGIT)
         return every.index_copy_(0, kept[0], logits)
 
-    def _chunk_size(self, size: tuple[int, int]) -> int:
-        # Half as many class maps as in torch: as fast, and each graph keeps what it needed for them.
-        return max(1, class_chunk_size(self.config, *size, self.device) // 2)
+    def _over_chunks(
+        self, name: str, inputs: torch.Tensor, results: torch.Tensor, chunk_size: int, *shared: torch.Tensor
+    ) -> None:
+        # Each thread computes a chunk. All copies are NumPy's: torch's threads would go on waiting beside these.
+        def compute(chunk: torch.Tensor, place: torch.Tensor) -> None:
+            place.numpy()[:] = self.graphs[name](chunk, *shared)[0].numpy()
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for _ in pool.map(compute, inputs.split(chunk_size), results.split(chunk_size)):
+                pass  # or raise what a thread raised
+
+    def _chunk_size(self, height: int, width: int) -> int:
+        # Fewer class maps than in torch: each thread has its own, and each graph keeps what it needed for them.
+        return max(1, class_chunk_size(self.config, height, width, self.device) // 8)
 
     def _attend(
         self, layer: int, maps: torch.Tensor, class_embeds: torch.Tensor, size: tuple[int, int]
@@ -260,10 +277,11 @@ class OnnxCatSeg:
         # T, h * w, C -> T, h * w, C: all classes at a few positions at a time
         pooling_size = tuple(self.config.inference_pooling_size)
         maps = pool(maps.unflatten(1, size)[None], pooling_size)[0]  # T, L, C
-        positions = max(1, self._chunk_size(size) * size[0] * size[1] // len(maps))
-        chunks = (chunk.transpose(0, 1) for chunk in maps.split(positions, dim=1))
-        attended = (self.graphs[f"classes_{layer}"](chunk, class_embeds)[0].transpose(0, 1) for chunk in chunks)
-        return unpool(joined(attended, maps.shape[1], dim=1)[None], pooling_size, *size)[0].flatten(1, 2)
+        attended = torch.empty_like(maps)
+        positions = max(1, self._chunk_size(*size) * size[0] * size[1] // len(maps))
+        by_position = (each.transpose(0, 1) for each in (maps, attended))
+        self._over_chunks(f"classes_{layer}", *by_position, positions, class_embeds)
+        return unpool(attended[None], pooling_size, *size)[0].flatten(1, 2)
 
 
 __all__ = ["OnnxCatSeg", "is_exported"]

@@ -19,6 +19,7 @@ def untraced(model: CatSegForSemanticSegmentation) -> OnnxCatSeg:
         modules = {name: traced.module for name, traced in graphs_of(model).items()}
 
     def computed(module: torch.nn.Module) -> Any:
+        @torch.no_grad()  # in each thread that computes a chunk
         def compute(*inputs: torch.Tensor) -> list[torch.Tensor]:
             outputs = module(*inputs)
             return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
