@@ -36,14 +36,15 @@ ANNOTATION_TOOLS := label-studio-sdk supervision
 demo: .venv/installed
 	$(BIN)/python examples/demo.py $(if $(LABELS),"$(LABELS)")
 
-# One thread per worker: two workers with a core each are faster than one with two.
+# One thread per worker: two workers with a core each are faster than one with two. The tests of a file go to one of
+# them, which makes what they share once.
 test: .venv/installed-all
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # The others: models of full size, attacks, documents, trainings. Ray takes all cores, so its tests run one after the
 # other. torchao is kept apart, since beside a CPU build of torch it complains at each loading of a model.
 test-slow: .venv/installed-all
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow and not ray"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not ray"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray tests/fleet tests/service tests/test_ray_session.py
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/int8 $(BIN)/python -m pytest tests/test_tiny.py -k int8
 
@@ -57,7 +58,7 @@ test-slow: .venv/installed-all
 	touch $@
 
 test-floor: .venv/floor/installed
-	OMP_NUM_THREADS=1 .venv/floor/bin/python -m pytest -n 2 $(FLOOR_TESTS) \
+	OMP_NUM_THREADS=1 .venv/floor/bin/python -m pytest -n 2 --dist loadfile $(FLOOR_TESTS) \
 		--deselect tests/test_pipeline_catseg.py::test_pipelines_of_other_models_are_as_without_the_package
 
 # With torchvision, whose wheels fit only the CUDA build of torch (6 GB): the image processor then has another backend.
@@ -69,7 +70,7 @@ test-floor: .venv/floor/installed
 	touch $@
 
 test-torchvision: .venv/torchvision/installed
-	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 $(TORCHVISION_TESTS)
+	OMP_NUM_THREADS=1 .venv/torchvision/bin/python -m pytest -n 2 --dist loadfile $(TORCHVISION_TESTS)
 
 # With Label Studio, which brings a web framework and pins of its own (1 GB): the service as its backend.
 .venv/label-studio/installed:

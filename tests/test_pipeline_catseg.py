@@ -445,6 +445,7 @@ for number in range(2):
 """
 
 
+@pytest.mark.slow
 def test_only_what_others_were_left_out_is_logged_and_once(
     tiny_folder: Path, photos: list[Path], tmp_path: Path
 ) -> None:

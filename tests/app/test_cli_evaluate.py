@@ -3,8 +3,8 @@
 
 import json
 import os
+import runpy
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -366,13 +366,13 @@ def test_interrupted_it_says_how_to_go_on(
     assert int(matrix(tmp_path).sum()) == sum(int((sample.labels != 255).sum()) for sample in small_data_set(folder))
 
 
-def test_the_example_runs(folder: Path, tmp_path: Path) -> None:
+def test_the_example_runs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = write_mini_benchmark("ade20k_150", tmp_path, number=1)
-    command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), "model", str(tmp_path), str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f"Wrote {tmp_path / 'out'}/report.md"
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(folder / "model"), str(tmp_path), str(tmp_path / "out")])
+    runpy.run_path(str(ROOT / "examples" / "evaluate.py"), run_name="__main__")
+    assert capsys.readouterr().out.splitlines()[-1] == f"Wrote {tmp_path / 'out'}/report.md"
     assert (tmp_path / "out" / "report.md").is_file()
     counted = sum(int(np.sum(ids != 255)) for ids in labels.values())
     assert int(matrix(tmp_path / "out").sum()) == counted

@@ -274,6 +274,7 @@ def test_an_example_is_one_click(visit: Open) -> None:
     np.testing.assert_array_equal(downloaded(shown), np.asarray(overlay(picture, ids, labels)))
 
 
+@pytest.mark.slow
 def test_a_single_label_gets_only_what_it_names(visit: Open, photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "photo.png")
     model = PageModel("tiny")
@@ -325,6 +326,7 @@ def test_visitors_do_not_see_each_others_photos(visit: Open, photo: Image.Image)
         np.testing.assert_array_equal(downloaded(shown), np.asarray(expected))
 
 
+@pytest.mark.slow
 def test_on_a_phone_everything_fits_and_works(visit: Open) -> None:
     page = visit(390, 844, is_mobile=True, has_touch=True)
     page.locator("#examples button").first.tap()

@@ -202,19 +202,13 @@ def test_models_that_the_official_code_cannot_run_are_refused(tmp_path: Path) ->
 # ---- the command ----------------------------------------------------------------------------------------------------
 
 
-def convert(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "convert", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-
-
-def test_command(tmp_path: Path) -> None:
-    result = convert(CVPR_WEIGHTS, tmp_path / "model", *CVPR_ARGUMENTS, "--tokenizer", "none")
-    assert result.returncode == 0, result.stderr
-    assert "Found: CVPR 2024" in result.stdout
-    assert "Dropped: 1 (the mask of shifted windows" in result.stdout
-    assert "Reloaded: logits differ by at most 0.0e+00" in result.stdout
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [CVPR_WEIGHTS, tmp_path / "model", *CVPR_ARGUMENTS, "--tokenizer", "none"]
+    assert main([str(argument) for argument in arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "Found: CVPR 2024" in printed
+    assert "Dropped: 1 (the mask of shifted windows" in printed
+    assert "Reloaded: logits differ by at most 0.0e+00" in printed
     assert (tmp_path / "model" / "config.json").is_file()
 
 
@@ -231,7 +225,10 @@ class Payload:
 @pytest.mark.slow
 def test_command_on_a_payload(tmp_path: Path) -> None:
     torch.save({"model": load_file(CVPR_WEIGHTS), "extra": Payload(tmp_path / "trace")}, tmp_path / "model.pth")
-    result = convert(tmp_path / "model.pth", tmp_path / "out", *CVPR_ARGUMENTS, "--tokenizer", "none")
+    arguments = [tmp_path / "model.pth", tmp_path / "out", *CVPR_ARGUMENTS, "--tokenizer", "none"]
+    command = [sys.executable, "-m", "convert", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert len(result.stderr.splitlines()) == 1

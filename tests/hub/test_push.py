@@ -31,6 +31,7 @@ def catseg(hub: LoopbackHub, home: Path, *arguments: object, token: str = TOKEN)
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_push_uploads_a_folder_in_one_commit(hub: LoopbackHub, tiny_model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model_folder, folder)
