@@ -21,6 +21,8 @@ from catseg_hf.scenes import draw_scene
 from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
+from tests.onnx.test_graphs import VARIANTS
+from tests.tiny_models import random_images, random_input_ids, tiny_model
 
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
@@ -151,6 +153,21 @@ def test_the_command_takes_it(native: tuple, folder: Path, small: Path, tmp_path
         assert code == 0, errors
         label_maps.append(np.asarray(Image.open(tmp_path / words[-1])))
     assert (label_maps[0] == label_maps[1]).mean() > 0.999
+
+
+@pytest.mark.parametrize("variant", ["templates", "softmax", "stem", "v1", "mmseg"])
+def test_all_variants_are_computed(variant: str, tmp_path: Path) -> None:
+    model = tiny_model(**VARIANTS[variant])
+    export_onnx(model, CatSegProcessor.from_pretrained(TINY), tmp_path)
+    exported = OnnxCatSeg.from_pretrained(tmp_path)
+    inputs = {"pixel_values": random_images(1, 2, 3, 64, 64)}
+    if model.config.backbone_config is not None:
+        inputs["backbone_pixel_values"] = random_images(1, 2, 3, 128, 128)
+    for num_classes in (1, 5, 9):  # fewer and more than the padding length
+        input_ids = torch.stack([random_input_ids(num_classes, 7)] * len(model.config.prompt_templates), dim=1)
+        with torch.no_grad():
+            expected = model(**inputs, input_ids=input_ids).logits
+        torch.testing.assert_close(exported(**inputs, input_ids=input_ids).logits, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"device": "meta"}, {"dtype": "bfloat16"}, {"compiles": True}])
