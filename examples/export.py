@@ -47,7 +47,6 @@ Dynamic are the number of images, of classes and of tokens. Not dynamic are:
 Synonyms are separate prompts to the text graph; merging their embeddings is left to the caller.
 """
 
-import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -64,6 +63,7 @@ from torch import nn
 from torch.export import Dim
 
 from catseg_hf import CatSegConfig, CatSegForSemanticSegmentation, CatSegProcessor
+from catseg_hf.evaluation.processes import peak_memory
 from catseg_hf.onnx import OnnxCatSeg, is_exported
 from catseg_hf.onnx.export import MAX_BATCH_SIZE, MAX_CLASSES, example_images, example_prompts, export_onnx
 from catseg_hf.onnx.graphs import TextGraph
@@ -227,7 +227,7 @@ def serve(connection: Connection, folder: str, num_classes: int) -> None:
             start = time.perf_counter()
             model(**inputs)
             connection.send(time.perf_counter() - start)
-    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    connection.send(peak_memory(torch.device("cpu")))
 
 
 def compare(model: str, output: Path, num_classes: int) -> str:

@@ -526,3 +526,16 @@ def test_847_classes_need_less_than_4_gb_beside_the_weights(tiny_model_folder: P
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert 0.3e9 < int(result.stdout) < 4e9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_the_memory_of_the_program_that_started_a_process_is_not_counted() -> None:
+    ballast = np.ones(2**27)  # 1 GB
+    code = (
+        "import torch\nfrom catseg_hf.evaluation.processes import peak_memory\nprint(peak_memory(torch.device('cpu')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 1e8 < int(result.stdout) < ballast.nbytes
