@@ -14,7 +14,7 @@ from accelerate import PartialState
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import load_benchmark
-from catseg_hf.evaluation import Protocol, Segmenter, evaluate, results_table, write_report
+from catseg_hf.evaluation import Protocol, ProtocolSegmenter, evaluate, results_table, write_report
 
 
 model_path, data_root, output = sys.argv[1:]
@@ -31,7 +31,7 @@ model = CatSegForSemanticSegmentation.from_pretrained(model_path).to(processes.d
 evaluation = evaluate(model, processor, dataset, protocol, output=output, seen="coco_stuff_171")
 
 if processes.is_main_process:
-    write_report(evaluation, output, dataset, Segmenter(model, processor, dataset.vocabulary, protocol))
+    write_report(evaluation, output, dataset, ProtocolSegmenter(model, processor, dataset.vocabulary, protocol))
     print(results_table(evaluation.results))
     print(f"Wrote {output}/report.md")
 processes.destroy_process_group()

@@ -36,11 +36,11 @@ from catseg_hf.evaluation import (
     ConfusionMatrix,
     Evaluation,
     Protocol,
+    ProtocolSegmenter,
     evaluate,
     load_evaluation,
     results_table,
 )
-from catseg_hf.evaluation import Segmenter as EvaluatedSegmenter
 from catseg_hf.formats import AnnotationOptions
 from catseg_hf.hub import find_model, push_folder
 from catseg_hf.modeling_catseg import CatSegSemanticSegmenterOutput
@@ -104,7 +104,7 @@ def measure(folder: Path, model: CatSegForSemanticSegmentation, processor: CatSe
     assert_type(result, Evaluation)
     assert_type(load_evaluation(folder), Evaluation | None)
     assert_type(results_table(result.results), str)
-    maps = EvaluatedSegmenter(model, processor, dataset.vocabulary)([dataset[0].image], [(10, 20)])
+    maps = ProtocolSegmenter(model, processor, dataset.vocabulary)([dataset[0].image], [(10, 20)])
     matrix = ConfusionMatrix(2, class_names=["cat", "grass"])
     matrix.update(maps[0], np.zeros((10, 20), dtype=np.uint8))
     assert_type(matrix.compute(), dict[str, Any])

@@ -108,7 +108,7 @@ def evaluate(
         else:
             result = evaluation.evaluate(network, processor, data_set, chosen, output=output, **options)
             if state.is_main_process:
-                segmenter = evaluation.Segmenter(network, processor, data_set.vocabulary, chosen)
+                segmenter = evaluation.ProtocolSegmenter(network, processor, data_set.vocabulary, chosen)
                 evaluation.write_report(result, output, data_set, segmenter, worst)
                 typer.echo(f"{evaluation.results_table(result.results)}\n\nWrote {output}")
                 if update_card:
@@ -161,9 +161,9 @@ def _evaluate_only(
     **options: Any,
 ) -> str:
     """Measures classes alone and with others, in the folders `alone` and `with-others`; a table of both."""
-    from catseg_hf.evaluation import Segmenter, evaluate, only_table
+    from catseg_hf.evaluation import ProtocolSegmenter, evaluate, only_table
 
-    classes = Segmenter(network, processor, data_set.vocabulary, protocol, others).classes
+    classes = ProtocolSegmenter(network, processor, data_set.vocabulary, protocol, others).classes
     parts = (network, processor, data_set, protocol)
     evaluations = {
         "alone": evaluate(*parts, output=output / "alone", **options),

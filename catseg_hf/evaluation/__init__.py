@@ -11,7 +11,7 @@ from .protocols import AUGMENTATION_SCALES, PROTOCOL_NAMES, Protocol
 from .report import class_table, results_table, update_card, write_report
 from .results import Evaluation, load_evaluation, save_evaluation, seen_unseen
 from .run import evaluate
-from .segmenter import PreparedImages, Segmenter, prepare_images
+from .segmenter import PreparedImages, ProtocolSegmenter, prepare_images
 
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     "Evaluation",
     "PreparedImages",
     "Protocol",
-    "Segmenter",
+    "ProtocolSegmenter",
     "class_table",
     "draw_class_bars",
     "draw_confusions",

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, get_worker_info
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.evaluation.progress import Progress
-from catseg_hf.evaluation.segmenter import PreparedImages, Segmenter, prepare_images
+from catseg_hf.evaluation.segmenter import PreparedImages, ProtocolSegmenter, prepare_images
 
 
 class Batch(NamedTuple):
@@ -28,7 +28,7 @@ class Batches(Dataset):
     Args:
         dataset ([`SegmentationDataset`]): Where the images come from.
         batches (`Sequence[range]`): Numbers of the images of each batch.
-        segmenter ([`Segmenter`]): What is going to segment them.
+        segmenter ([`ProtocolSegmenter`]): What is going to segment them.
         skip_unreadable (`bool`): Whether to name images that cannot be read in their [`Batch`], instead of refusing.
 
     Raises:
@@ -36,7 +36,11 @@ class Batches(Dataset):
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, batches: Sequence[range], segmenter: Segmenter, skip_unreadable: bool
+        self,
+        dataset: SegmentationDataset,
+        batches: Sequence[range],
+        segmenter: ProtocolSegmenter,
+        skip_unreadable: bool,
     ) -> None:
         self.dataset = dataset
         self.batches = batches
@@ -67,12 +71,12 @@ class Batches(Dataset):
         return Batch(list(samples), [sample.labels for sample in samples.values()], prepared, unreadable)
 
 
-def count_batch(batch: Batch, segmenter: Segmenter, dataset: SegmentationDataset, progress: Progress) -> None:
+def count_batch(batch: Batch, segmenter: ProtocolSegmenter, dataset: SegmentationDataset, progress: Progress) -> None:
     """Segments a batch, counts its pixels and saves the progress.
 
     Args:
         batch (`Batch`): Images and labels.
-        segmenter ([`Segmenter`]): What segments them.
+        segmenter ([`ProtocolSegmenter`]): What segments them.
         dataset ([`SegmentationDataset`]): Where they come from.
         progress ([`Progress`]): What counts them.
     """

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from catseg_hf.datasets import Sample, SegmentationDataset
 from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.evaluation.results import Evaluation
-from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.evaluation.segmenter import ProtocolSegmenter
 from catseg_hf.pictures import overlay
 from catseg_hf.pictures.photos import as_rgb
 from catseg_hf.pictures.text import FAINT_INK, INK, best_face, load_letters, shortened
@@ -211,14 +211,14 @@ def _draw_cell(
 
 
 def draw_worst_images(
-    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: Segmenter, number: int
+    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: ProtocolSegmenter, number: int
 ) -> Iterator[tuple[Sample, float, Image.Image]]:
     """The images of the lowest mean IoU, each beside its labels and its prediction.
 
     Args:
         evaluation ([`Evaluation`]): Has the scores.
         dataset ([`SegmentationDataset`]): Has the images.
-        segmenter ([`Segmenter`]): Segments them again.
+        segmenter ([`ProtocolSegmenter`]): Segments them again.
         number (`int`): How many.
 
     Yields:
@@ -228,9 +228,9 @@ def draw_worst_images(
     Example:
 
     ```python
-    >>> from catseg_hf.evaluation import Protocol, Segmenter, draw_worst_images
+    >>> from catseg_hf.evaluation import Protocol, ProtocolSegmenter, draw_worst_images
 
-    >>> segmenter = Segmenter(model, processor, dataset.vocabulary, Protocol("whole"))
+    >>> segmenter = ProtocolSegmenter(model, processor, dataset.vocabulary, Protocol("whole"))
     >>> for sample, miou, picture in draw_worst_images(evaluation, dataset, segmenter, number=1):
     ...     picture.save("worst.png")
     ```

@@ -9,7 +9,7 @@ from typing import Any
 
 from catseg_hf.conversion.released import weights_digest
 from catseg_hf.datasets import SegmentationDataset
-from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.evaluation.segmenter import ProtocolSegmenter
 from catseg_hf.others_catseg import NUM_OTHERS
 
 
@@ -18,12 +18,16 @@ DESCRIPTIVE_FIELDS = ("id2label", "label2id", "_name_or_path", "transformers_ver
 
 
 def describe(
-    segmenter: Segmenter, dataset: SegmentationDataset, batch_size: int, limit: int | None, skip_unreadable: bool
+    segmenter: ProtocolSegmenter,
+    dataset: SegmentationDataset,
+    batch_size: int,
+    limit: int | None,
+    skip_unreadable: bool,
 ) -> dict[str, Any]:
     """What decides on the counts: evaluations that agree in it have the same ones.
 
     Args:
-        segmenter ([`Segmenter`]): Model, vocabulary and protocol.
+        segmenter ([`ProtocolSegmenter`]): Model, vocabulary and protocol.
         dataset, batch_size, limit, skip_unreadable: As for [`evaluate`].
 
     Returns:

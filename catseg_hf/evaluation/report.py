@@ -9,7 +9,7 @@ from catseg_hf.cards import evaluation_result, update_model_card
 from catseg_hf.datasets import SegmentationDataset
 from catseg_hf.evaluation.charts import draw_class_bars, draw_confusions, draw_worst_images, percent
 from catseg_hf.evaluation.results import Evaluation
-from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.evaluation.segmenter import ProtocolSegmenter
 
 
 METRIC_TITLES = {
@@ -23,7 +23,11 @@ MIOU_CONVENTIONS = ("miou_present_in_ground_truth", "miou_present_in_either")
 
 
 def write_report(
-    evaluation: Evaluation, folder: str | Path, dataset: SegmentationDataset, segmenter: Segmenter, num_worst: int = 5
+    evaluation: Evaluation,
+    folder: str | Path,
+    dataset: SegmentationDataset,
+    segmenter: ProtocolSegmenter,
+    num_worst: int = 5,
 ) -> None:
     """Writes `report.md`, `class_iou.png`, `confusions.png`, and the worst images into `worst_images`.
 
@@ -31,15 +35,15 @@ def write_report(
         evaluation ([`Evaluation`]): What is shown.
         folder (`str` or `Path`): Where; it is made if it is missing.
         dataset ([`SegmentationDataset`]): The data set that was evaluated.
-        segmenter ([`Segmenter`]): What segmented it: the worst images are segmented again.
+        segmenter ([`ProtocolSegmenter`]): What segmented it: the worst images are segmented again.
         num_worst (`int`, *optional*, defaults to 5): How many images to draw; none for 0.
 
     Example:
 
     ```python
-    >>> from catseg_hf.evaluation import Protocol, Segmenter, write_report
+    >>> from catseg_hf.evaluation import Protocol, ProtocolSegmenter, write_report
 
-    >>> segmenter = Segmenter(model, processor, dataset.vocabulary, Protocol("whole"))
+    >>> segmenter = ProtocolSegmenter(model, processor, dataset.vocabulary, Protocol("whole"))
     >>> write_report(evaluation, "report", dataset, segmenter, num_worst=1)
     ```
     """

@@ -21,7 +21,7 @@ from catseg_hf.datasets.custom import Vocabulary, classes_and_ids
 from catseg_hf.evaluation.metrics import ConfusionMatrix
 from catseg_hf.evaluation.progress import Counts
 from catseg_hf.evaluation.published import beside_published
-from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.evaluation.segmenter import ProtocolSegmenter
 from catseg_hf.prompts_catseg import Label
 
 
@@ -83,7 +83,7 @@ class Effort:
 
 def build_evaluation(
     counts: Counts,
-    segmenter: Segmenter,
+    segmenter: ProtocolSegmenter,
     dataset: SegmentationDataset,
     identity: dict[str, Any],
     effort: Effort,
@@ -93,7 +93,7 @@ def build_evaluation(
 
     Args:
         counts ([`Counts`]): Those of all processes.
-        segmenter ([`Segmenter`]): What segmented the images.
+        segmenter ([`ProtocolSegmenter`]): What segmented the images.
         dataset ([`SegmentationDataset`]): Where they come from.
         identity (`dict[str, Any]`): What [`describe`] says of the evaluation.
         effort ([`Effort`]): What it took.

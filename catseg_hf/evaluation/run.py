@@ -27,7 +27,7 @@ from catseg_hf.evaluation.results import (
     save_evaluation,
     seen_unseen,
 )
-from catseg_hf.evaluation.segmenter import Segmenter
+from catseg_hf.evaluation.segmenter import ProtocolSegmenter
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
 from catseg_hf.processing_catseg import CatSegProcessor
 from catseg_hf.prompts_catseg import Labels
@@ -107,7 +107,7 @@ def evaluate(
     if limit is not None and limit >= len(dataset):
         limit = None
     state = start_processes(model.device)
-    segmenter = Segmenter(model, processor, dataset.vocabulary, protocol, others)
+    segmenter = ProtocolSegmenter(model, processor, dataset.vocabulary, protocol, others)
     identity = describe(segmenter, dataset, batch_size, limit, skip_unreadable)
     folder = None if output is None else Path(output)
     finished = None if folder is None else _finished_before(folder, dataset, identity, seen, state)
@@ -159,7 +159,7 @@ def _own_batches(num_images: int, batch_size: int, progress: Progress) -> list[r
     return remaining[progress.state.process_index :: progress.state.num_processes]
 
 
-def _count(batches: Batches, num_workers: int, segmenter: Segmenter, progress: Progress) -> float:
+def _count(batches: Batches, num_workers: int, segmenter: ProtocolSegmenter, progress: Progress) -> float:
     """Segments and counts the batches of this process; the seconds until all processes had done that."""
     loader = DataLoader(batches, batch_size=None, shuffle=False, num_workers=num_workers)
     state, device = progress.state, segmenter.model.device

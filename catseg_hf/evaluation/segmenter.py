@@ -30,7 +30,7 @@ class PreparedImages(NamedTuple):
     flipped: bool
 
 
-class Segmenter:
+class ProtocolSegmenter:
     """A model with a vocabulary and a protocol: photos in, label maps out.
 
     The text embeddings are computed once, here.
@@ -54,7 +54,7 @@ class Segmenter:
     Example:
 
     ```python
-    >>> segmenter = Segmenter(model, processor, ["cat", "grass"])
+    >>> segmenter = ProtocolSegmenter(model, processor, ["cat", "grass"])
     >>> label_map = segmenter([photo], [(photo.height, photo.width)])[0]
     ```
     """
@@ -173,7 +173,7 @@ def prepare_images(
     """Makes the model's inputs; needs no model, so that it can run in the processes of a data loader.
 
     Args:
-        image_processor ([`CatSegImageProcessor`]): That of a [`Segmenter`], with the protocol's arguments.
+        image_processor ([`CatSegImageProcessor`]): That of a [`ProtocolSegmenter`], with the protocol's arguments.
         protocol ([`Protocol`]): The protocol.
         images (`Sequence[PIL.Image.Image]`): The photos.
         device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): As for the image processor.
@@ -212,4 +212,4 @@ def _augmentations(
             yield PreparedImages(image_processor(picture, return_tensors="pt", device=device, **edges), flipped)
 
 
-__all__ = ["PreparedImages", "Segmenter", "prepare_images"]
+__all__ = ["PreparedImages", "ProtocolSegmenter", "prepare_images"]

@@ -23,7 +23,7 @@ from catseg_hf.evaluation import (
     ConfusionMatrix,
     Evaluation,
     Protocol,
-    Segmenter,
+    ProtocolSegmenter,
     evaluate,
     load_evaluation,
     seen_unseen,
@@ -207,8 +207,8 @@ def test_augmentation_without_a_change_changes_nothing(
     name: str, model: CatSegForSemanticSegmentation, processor: CatSegProcessor, dataset: SegmentationDataset
 ) -> None:
     image = dataset[0].image.resize((640, 640))
-    plain = Segmenter(model, processor, NAMES, Protocol(name, shortest_edge=640))([image], [(640, 640)])[0]
-    augmented = Segmenter(model, processor, NAMES, Protocol(name, scales=(1.0, 1.0)))([image], [(640, 640)])[0]
+    plain = ProtocolSegmenter(model, processor, NAMES, Protocol(name, shortest_edge=640))([image], [(640, 640)])[0]
+    augmented = ProtocolSegmenter(model, processor, NAMES, Protocol(name, scales=(1.0, 1.0)))([image], [(640, 640)])[0]
     assert (plain == augmented).float().mean() > 0.9999 and len(plain.unique()) > 2
 
 

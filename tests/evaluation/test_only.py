@@ -10,7 +10,7 @@ import torch
 
 from catseg_hf import CatSegForSemanticSegmentation, CatSegProcessor
 from catseg_hf.datasets import load_benchmark
-from catseg_hf.evaluation import ConfusionMatrix, Protocol, Segmenter, evaluate, only_classes, only_table
+from catseg_hf.evaluation import ConfusionMatrix, Protocol, ProtocolSegmenter, evaluate, only_classes, only_table
 from catseg_hf.evaluation.only import EVERYTHING_ELSE
 from tests.mini_datasets import write_mini_benchmark
 from tests.small_evaluations import save_small_data_set, save_small_model, small_data_set
@@ -54,7 +54,7 @@ def test_others_take_pixels_and_are_counted_as_everything_else(folder: Path, tta
     data = only_classes(small_data_set(folder / "data"), ["wall", "tree"])
     protocol = Protocol("whole", (0.75, 1.0), flip=True) if tta else Protocol("whole")
     others = ["sky", "trees", "traffic light", "dog"]
-    plain = Segmenter(model, processor, ["wall", "tree", "sky", "traffic light", "dog"], protocol)
+    plain = ProtocolSegmenter(model, processor, ["wall", "tree", "sky", "traffic light", "dog"], protocol)
     expected = ConfusionMatrix(3)
     for index in range(len(data)):
         sample = data[index]

@@ -17,7 +17,7 @@ from catseg_hf.evaluation import (
     ConfusionMatrix,
     Evaluation,
     Protocol,
-    Segmenter,
+    ProtocolSegmenter,
     class_table,
     draw_class_bars,
     draw_confusions,
@@ -45,14 +45,14 @@ def model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def segmenter(model_folder: Path, dataset: SegmentationDataset) -> Segmenter:
+def segmenter(model_folder: Path, dataset: SegmentationDataset) -> ProtocolSegmenter:
     model = CatSegForSemanticSegmentation.from_pretrained(model_folder).eval()
     processor = CatSegProcessor.from_pretrained(model_folder)
-    return Segmenter(model, processor, dataset.vocabulary, Protocol("whole"))
+    return ProtocolSegmenter(model, processor, dataset.vocabulary, Protocol("whole"))
 
 
 @pytest.fixture(scope="module")
-def evaluation(model_folder: Path, dataset: SegmentationDataset, segmenter: Segmenter) -> Evaluation:
+def evaluation(model_folder: Path, dataset: SegmentationDataset, segmenter: ProtocolSegmenter) -> Evaluation:
     processor = CatSegProcessor.from_pretrained(model_folder)
     return evaluate(segmenter.model, processor, dataset, segmenter.protocol, seen=["wall", "sky"])
 
@@ -142,7 +142,7 @@ def test_confusions_show_where_pixels_went() -> None:
 
 
 def test_the_worst_images_come_first_beside_their_labels(
-    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: Segmenter
+    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: ProtocolSegmenter
 ) -> None:
     worst = list(draw_worst_images(evaluation, dataset, segmenter, 3))
     assert [score for _, score, _ in worst] == sorted(evaluation.image_scores.values())[:3]
@@ -170,7 +170,7 @@ def test_labels_and_prediction_have_the_same_colours(dataset: SegmentationDatase
 
 
 def test_an_image_without_labels_is_not_among_the_worst(
-    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: Segmenter
+    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: ProtocolSegmenter
 ) -> None:
     scores = {**evaluation.image_scores, 0: float("nan")}
     other = Evaluation(evaluation.results, evaluation.matrix, scores)
@@ -178,7 +178,7 @@ def test_an_image_without_labels_is_not_among_the_worst(
 
 
 def test_the_report_links_what_it_wrote(
-    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: Segmenter, tmp_path: Path
+    evaluation: Evaluation, dataset: SegmentationDataset, segmenter: ProtocolSegmenter, tmp_path: Path
 ) -> None:
     write_report(evaluation, tmp_path / "out", dataset, segmenter, num_worst=2)
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
