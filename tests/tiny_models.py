@@ -1,11 +1,13 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """A configuration small enough for tests, and models of it with random weights everywhere."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import ResNetConfig, SwinConfig
 
+from catseg_hf import TINY, CatSegProcessor
 from catseg_hf.configuration_catseg import CatSegConfig
 from catseg_hf.conversion import original_state_dict
 from catseg_hf.modeling_catseg import CatSegForSemanticSegmentation
@@ -133,3 +135,12 @@ def random_input_ids(*shape: int, seed: int = 0) -> torch.Tensor:
     input_ids = input_ids.masked_fill(positions == ends[..., None], END)
     input_ids[..., 0] = START
     return input_ids
+
+
+def save_short_catseg_tiny(folder: Path) -> None:
+    """Saves catseg-tiny with few of its layers, which segments badly and is exported fast."""
+    config = CatSegConfig.from_pretrained(TINY)
+    config.clip_config.vision_config.num_hidden_layers, config.clip_config.text_config.num_hidden_layers = 2, 1
+    config.guidance_layers, config.num_hidden_layers = [0, 0], 1
+    CatSegForSemanticSegmentation.from_pretrained(TINY, config=config).save_pretrained(folder)
+    CatSegProcessor.from_pretrained(TINY).save_pretrained(folder)

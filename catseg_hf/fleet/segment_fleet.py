@@ -20,6 +20,7 @@ from catseg_hf.fleet.sources import TAKEN, Files, Item, Names, ParquetFiles, fin
 from catseg_hf.fleet.worker import Worker
 from catseg_hf.formats import ResultFiles
 from catseg_hf.formats.parquet_rows import SCHEMA, ParquetRows
+from catseg_hf.onnx import is_exported
 from catseg_hf.ray_session import ray_session
 from catseg_hf.segmenting import label_name
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
@@ -58,7 +59,11 @@ def segment_fleet(inputs: Sequence[str], job: Job) -> None:
     if isinstance(source, ParquetFiles) and lost is not None and job.annotations.image_url is None:
         raise ValueError(f"{lost.title} finds photos by their addresses, which rows of Parquet have not: --image-url.")
     # What cannot be loaded is refused here, and not by processes that are started again and again.
-    names = [label_name(label) for label in replace(job, device="cpu", compiles=False).load().labels]
+    if is_exported(job.model):
+        segmenter, job = job.load(), replace(job, device="cpu")
+    else:
+        segmenter = replace(job, device="cpu", compiles=False).load()
+    names = [label_name(label) for label in segmenter.labels]
     files = results = None
     if data_set is None:
         files = ResultFiles(job.formats, job.annotations, job.output, job.skip_existing)

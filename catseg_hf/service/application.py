@@ -15,6 +15,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from catseg_hf.onnx import is_exported
 from catseg_hf.ray_session import LOOPBACK
 from catseg_hf.segmenting import Segmentation
 from catseg_hf.service.api import make_api
@@ -175,7 +176,8 @@ def build(settings: ServiceSettings | dict[str, Any]) -> serve.Application:
     settings.api_keys()
     settings.label_studio_token()
     resources = ray.cluster_resources()
-    has_gpu = settings.device == "auto" and resources.get("GPU", 0) >= settings.replicas or settings.device == "cuda"
+    finds_gpus = resources.get("GPU", 0) >= settings.replicas and not is_exported(settings.model)
+    has_gpu = settings.device == "auto" and finds_gpus or settings.device == "cuda"
     cores = int(resources.get("CPU", 1))
     cpus = settings.cpus or (1 if has_gpu else max(1, cores // settings.replicas))
     model = ModelReplica.options(

@@ -22,8 +22,10 @@ from datasets import Dataset, Features, Value, load_dataset
 from datasets import Image as ImageFeature
 from pycocotools import mask as coco_masks
 
+from catseg_hf.hub import load_model_and_processor
 from catseg_hf.scenes import draw_scene
 from tests.ray_processes import listening
+from tests.tiny_models import save_short_catseg_tiny
 
 
 # Each starts several Rays, which takes a slow machine minutes.
@@ -59,6 +61,19 @@ def run(place: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words), cwd=place, env=environment(), capture_output=True, text=True, timeout=600)
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model for ONNX Runtime."""
+    for library in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(library, reason="needs the extra `export`")
+    from catseg_hf.onnx import export_onnx
+
+    folder = tmp_path_factory.mktemp("models")
+    save_short_catseg_tiny(folder / "small")
+    export_onnx(*load_model_and_processor(str(folder / "small")), folder / "exported")
+    return folder / "exported"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -74,6 +89,17 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
         if title.startswith("ray::MapWorker") or title.startswith("ray::MapBatches"):
             found.append(child)
     return found
+
+
+def test_exported_models_give_the_files_of_one_process(photos: Path, exported: Path) -> None:
+    words = ("photos/1", "--labels", "star, ground", "--model", exported, "--format", "label-map")
+    for name, engine in (("of-one", ()), ("of-many", ("--engine", "ray"))):
+        result = run(photos.parent, *words, "--output", name, *engine)
+        assert result.returncode == 0, result.stderr
+    one, many = contents(photos.parent / "of-one"), contents(photos.parent / "of-many")
+    assert one == many and len(one) == 20
+    result = run(photos.parent, *words, "--output", "compiled", "--engine", "ray", "--compile")
+    assert result.returncode == 1 and "leave out device, dtype and compiling" in result.stderr
 
 
 def test_a_folder_gives_the_files_of_one_process_also_when_a_worker_is_killed(photos: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from catseg_hf import TINY, CatSegConfig, CatSegForSemanticSegmentation, CatSegProcessor, Segmenter
+from catseg_hf import TINY, CatSegProcessor, Segmenter
 from catseg_hf.app.page_model import PageModel
 from catseg_hf.hub import describe_model, load_model_and_processor
 from catseg_hf.onnx import OnnxCatSeg, is_exported
@@ -22,7 +22,7 @@ from catseg_hf.service.segment_request import SegmentRequest
 from catseg_hf.service.served_model import ServedModel
 from catseg_hf.service.settings import ServiceSettings
 from tests.onnx.test_graphs import VARIANTS
-from tests.tiny_models import random_images, random_input_ids, tiny_model
+from tests.tiny_models import random_images, random_input_ids, save_short_catseg_tiny, tiny_model
 
 
 onnx = pytest.importorskip("onnx", reason="needs the extra `export`")
@@ -34,13 +34,8 @@ LABELS = ["something red", ["star", "moon"], "ground"]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """catseg-tiny with few of its layers, which segments badly and is exported fast."""
-    config = CatSegConfig.from_pretrained(TINY)
-    config.clip_config.vision_config.num_hidden_layers, config.clip_config.text_config.num_hidden_layers = 2, 1
-    config.guidance_layers, config.num_hidden_layers = [0, 0], 1
     folder = tmp_path_factory.mktemp("models") / "small"
-    CatSegForSemanticSegmentation.from_pretrained(TINY, config=config).save_pretrained(folder)
-    CatSegProcessor.from_pretrained(TINY).save_pretrained(folder)
+    save_short_catseg_tiny(folder)
     return folder
 
 
