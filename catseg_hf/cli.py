@@ -123,7 +123,7 @@ def info(
 def main() -> None:
     """Entry point of the `catseg` command: errors become one message and exit code 1."""
     # Imports make half a million objects that stay: to look for garbage after every 700 takes a seventh of the start.
-    gc.set_threshold(50_000)
+    gc.set_threshold(10_000)
     # Taken out here, so that it may stand behind the subcommand as well.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -24,6 +24,7 @@ from catseg_hf.onnx import is_exported
 from catseg_hf.ray_session import ray_session
 from catseg_hf.segmenting import label_name
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
+from catseg_hf.sources.photo import tell_of_animations
 from catseg_hf.sources.places import check_endings, targets_of
 
 
@@ -84,6 +85,7 @@ def segment_fleet(inputs: Sequence[str], job: Job) -> None:
     if files is not None:
         files.finish()
     skipped = f", {counts.num_skipped} were there already" if counts.num_skipped else ""
+    tell_of_animations(counts.first_animations, counts.num_animations)
     typer.echo(f"Wrote the results of {_photos(counts.num_done)} to {job.output}{skipped}")
     counts.raise_problems()
 
@@ -93,8 +95,9 @@ class _Counts:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.num_done = self.num_skipped = self.num_problems = 0
+        self.num_done = self.num_skipped = self.num_problems = self.num_animations = 0
         self.first: list[str] = []
+        self.first_animations: list[str] = []
         path.unlink(missing_ok=True)  # of an earlier run
 
     def add_problems(self, problems: dict[str, str]) -> None:
@@ -174,6 +177,9 @@ def _take(report: pa.Table, results: ParquetRows | None, counts: _Counts) -> Non
     if results is not None:
         results.add(report.filter(report["image_id"].is_valid()).select(SCHEMA.names))
     counts.add_problems(problems)
+    animations = report.filter(report["is_animated"])["name"].to_pylist()
+    counts.num_animations += len(animations)
+    counts.first_animations += animations[: SHOWN_PROBLEMS - len(counts.first_animations)]
     counts.num_skipped += num_there
     counts.num_done += report.num_rows - num_there - len(problems)
 

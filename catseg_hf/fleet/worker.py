@@ -23,8 +23,10 @@ from catseg_hf.sources.places import targets_of
 from catseg_hf.sources.source import Task
 
 
-# What a worker says of each photo: that its results were there, or why there are none.
-REPORTS = pa.schema([("name", pa.string()), ("was_there", pa.bool_()), ("problem", pa.string()), *SCHEMA])
+# What a worker says of each photo: that its results were there, or why there are none, and whether it has more frames.
+REPORTS = pa.schema(
+    [("name", pa.string()), ("was_there", pa.bool_()), ("problem", pa.string()), ("is_animated", pa.bool_()), *SCHEMA]
+)
 
 
 class Worker:
@@ -61,7 +63,7 @@ class Worker:
 
     def _finish(self, photo_and_result: tuple[Task, Segmentation]) -> dict[str, Any]:
         photo, result = photo_and_result
-        report = {"name": photo.name, "was_there": False}
+        report = {"name": photo.name, "was_there": False, "is_animated": "is_animated" in result.picture.info}
         if self.data_set is not None:
             return report | self.data_set.row(result)
         try:

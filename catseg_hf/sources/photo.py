@@ -37,11 +37,7 @@ class Photos(Source):
         animations: list[str] = []
         num_written, last = write_results(_noting_animations(segmented, animations), files, num_workers)
         files.finish()
-        if animations:
-            names = ", ".join(animations[:3]) + (", ..." if len(animations) > 3 else "")
-            typer.echo(
-                f"Of {len(animations):,} animated picture(s) only the first frame was segmented: {names}", err=True
-            )
+        tell_of_animations(animations, len(animations))
         if not run.is_single:
             skipped = f", {len(tasks) - len(left)} were there already" if len(left) < len(tasks) else ""
             typer.echo(f"Wrote the results of {num_written} photo{'s'[: num_written != 1]} to {run.output}{skipped}")
@@ -51,6 +47,13 @@ class Photos(Source):
             typer.echo(task.report((segment["share"], segment["label"]) for segment in found))
         elif tasks and not run.problems:
             typer.echo(f"{run.output} was there already")
+
+
+def tell_of_animations(first: Sequence[str], number: int) -> None:
+    """Says of how many pictures only the first frame was segmented, and names the first of them."""
+    if number:
+        names = ", ".join(first[:3]) + (", ..." if number > 3 else "")
+        typer.echo(f"Of {number:,} animated picture(s) only the first frame was segmented: {names}", err=True)
 
 
 def segment_photos(

@@ -102,6 +102,16 @@ def test_exported_models_give_the_files_of_one_process(photos: Path, exported: P
     assert result.returncode == 1 and "leave out device, dtype and compiling" in result.stderr
 
 
+def test_of_animations_it_is_said_that_only_the_first_frame_was_segmented(tmp_path: Path) -> None:
+    frames = [draw_scene(number, 64).image for number in range(3)]
+    (tmp_path / "photos").mkdir()
+    frames[0].save(tmp_path / "photos" / "still.png")
+    frames[0].save(tmp_path / "photos" / "moving.gif", save_all=True, append_images=frames[1:])
+    result = run(tmp_path, "photos", *WORDS, "--engine", "ray", "--output", "out")
+    assert result.returncode == 0, result.stderr
+    assert "Of 1 animated picture(s) only the first frame was segmented: photos/moving.gif" in result.stderr
+
+
 def test_a_folder_gives_the_files_of_one_process_also_when_a_worker_is_killed(photos: Path) -> None:
     place = photos.parent
     formats = [word for kind in ("json", "label-map", "coco", "yolo") for word in ("--format", kind)]
