@@ -1,6 +1,7 @@
 # Copyright 2026 The catseg_hf authors. Licensed under the Apache License, Version 2.0.
 """A model whose computing ONNX Runtime does, from the graphs of an exported folder."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -263,7 +264,9 @@ class OnnxCatSeg:
         def compute(chunk: torch.Tensor, place: torch.Tensor) -> None:
             place.numpy()[:] = self.graphs[name](chunk, *shared)[0].numpy()
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        num_threads = torch.get_num_threads()
+        chunk_size = min(chunk_size, math.ceil(len(inputs) / num_threads))
+        with ThreadPoolExecutor(num_threads) as pool:
             for _ in pool.map(compute, inputs.split(chunk_size), results.split(chunk_size)):
                 pass  # or raise what a thread raised
 

@@ -66,7 +66,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model for ONNX Runtime."""
     for library in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(library, reason="needs the extra `export`")
-    from catseg_hf.onnx import export_onnx
+    from catseg_hf.onnx.export import export_onnx
 
     folder = tmp_path_factory.mktemp("models")
     save_short_catseg_tiny(folder / "small")
