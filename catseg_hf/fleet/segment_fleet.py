@@ -24,7 +24,7 @@ from catseg_hf.onnx import is_exported
 from catseg_hf.ray_session import ray_session
 from catseg_hf.segmenting import label_name
 from catseg_hf.sources.job import DEFAULT_FOLDER, Job
-from catseg_hf.sources.photo import tell_of_animations
+from catseg_hf.sources.photo import SHOWN_ANIMATIONS, tell_of_animations
 from catseg_hf.sources.places import check_endings, targets_of
 
 
@@ -179,7 +179,7 @@ def _take(report: pa.Table, results: ParquetRows | None, counts: _Counts) -> Non
     counts.add_problems(problems)
     animations = report.filter(report["is_animated"])["name"].to_pylist()
     counts.num_animations += len(animations)
-    counts.first_animations += animations[: SHOWN_PROBLEMS - len(counts.first_animations)]
+    counts.first_animations += animations[: SHOWN_ANIMATIONS - len(counts.first_animations)]
     counts.num_skipped += num_there
     counts.num_done += report.num_rows - num_there - len(problems)
 

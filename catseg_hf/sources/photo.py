@@ -18,6 +18,7 @@ from .source import Run, Source, Task
 
 
 Segmented = tuple[Task, Segmentation]
+SHOWN_ANIMATIONS = 3
 
 
 class Photos(Source):
@@ -52,7 +53,7 @@ class Photos(Source):
 def tell_of_animations(first: Sequence[str], number: int) -> None:
     """Says of how many pictures only the first frame was segmented, and names the first of them."""
     if number:
-        names = ", ".join(first[:3]) + (", ..." if number > 3 else "")
+        names = ", ".join(first[:SHOWN_ANIMATIONS]) + (", ..." if number > SHOWN_ANIMATIONS else "")
         typer.echo(f"Of {number:,} animated picture(s) only the first frame was segmented: {names}", err=True)
 
 
